@@ -1,0 +1,64 @@
+//! What a VPC does with packets.
+
+use serde::Serialize;
+
+use crate::shape::Row;
+use crate::snapshot::Spot;
+
+/// Whether a packet and its answer get through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Disposition {
+    Reachable,
+    Blocked,
+    /// Something on the path is not in the snapshot or decides by itself. Never to be read as blocked.
+    Unknown,
+}
+
+/// What one step of the path does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    Allowed,
+    Blocked,
+    Unknown,
+}
+
+/// One step on the path of a packet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+pub struct Hop {
+    /// The object at which it happens: an interface, subnet, gateway.
+    pub at: String,
+    /// What happens: `security group egress`, `route`, `network ACL ingress` ...
+    pub step: String,
+    pub verdict: Verdict,
+    /// What decided: the rule, entry or route.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// The Reachability Analyzer's explanation code, when blocked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<&'static str>,
+    /// More about it: the ports that are blocked, why it is unknown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// Where it is recorded.
+    #[serde(skip)]
+    pub spot: Option<Spot>,
+    /// The objects that decide here: all groups of the interface, the ACL, the route table, the gateway.
+    #[serde(skip)]
+    pub deciders: Vec<Row>,
+}
+
+/// The path of a packet and of its answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+pub struct Trace {
+    pub from: String,
+    pub to: String,
+    pub protocol: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    pub disposition: Disposition,
+    pub forward: Vec<Hop>,
+    #[serde(rename = "return")]
+    pub back: Vec<Hop>,
+}
