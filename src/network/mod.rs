@@ -62,3 +62,13 @@ pub struct Trace {
     #[serde(rename = "return")]
     pub back: Vec<Hop>,
 }
+
+/// The network of a snapshot.
+#[derive(Debug)]
+pub struct Network {}
+
+impl Network {
+    pub fn new(_snapshot: &crate::snapshot::Snapshot) -> Network {
+        Network {}
+    }
+}

@@ -1,0 +1,108 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Finds what is wrong with the network of an Amazon EKS cluster, shows where, and says how to mend it.
+#[derive(Debug, Parser)]
+#[command(name = "eks-doctor", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Check a cluster and report what is wrong
+    Check(Check),
+    /// List the rules: id, issue, severity, title
+    Rules(RulesArgs),
+    /// Explain one rule: what it looks at, why it matters, how to mend it
+    Explain(Explain),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct Check {
+    /// The folder (or file) with the recorded answers
+    #[arg(long, value_name = "DIR", required_unless_present = "schema")]
+    pub snapshot: Option<PathBuf>,
+    /// The cluster, when the snapshot holds several (name or ARN)
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Option<String>,
+    /// How to print the report
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// Write the report to this file instead of standard output
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// The least severity that makes the exit code 1
+    #[arg(long, value_enum, default_value_t = FailOn::Error, value_name = "SEVERITY")]
+    pub fail_on: FailOn,
+    /// Exit with 1 also when something could not be checked
+    #[arg(long)]
+    pub fail_on_skipped: bool,
+    #[command(flatten)]
+    pub rules: Selection,
+    /// When to use colours
+    #[arg(long, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    pub color: Color,
+    /// Print the JSON Schema of the JSON report and exit
+    #[arg(long)]
+    pub schema: bool,
+}
+
+/// Which rules.
+#[derive(Debug, Args)]
+pub struct Selection {
+    /// A folder of more rules (`<issue>/<rule-id>.yaml`); an id that repeats a built-in one replaces it
+    #[arg(long = "rules", value_name = "DIR")]
+    pub folders: Vec<PathBuf>,
+    /// Run only these rules or issues
+    #[arg(long, value_name = "RULE|ISSUE", value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// Leave out these rules or issues
+    #[arg(long, value_name = "RULE|ISSUE", value_delimiter = ',')]
+    pub skip: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct RulesArgs {
+    #[command(flatten)]
+    pub rules: Selection,
+}
+
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// The rule's id
+    pub rule: String,
+    /// A folder of more rules
+    #[arg(long = "rules", value_name = "DIR")]
+    pub folders: Vec<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FailOn {
+    Error,
+    Warning,
+    Info,
+    Never,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    Auto,
+    Always,
+    Never,
+}

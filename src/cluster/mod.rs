@@ -1,0 +1,124 @@
+//! What EKS adds to a network: the cluster that is checked and what belongs to it.
+
+pub mod reach;
+
+use std::sync::Arc;
+
+use crate::network::Network;
+use crate::shape::{Row, Str, ec2, eks};
+use crate::snapshot::{Known, Missing, Rec, Snapshot, TableId};
+
+/// Why no cluster can be checked.
+#[derive(Debug, thiserror::Error)]
+pub enum ChooseError {
+    /// `--cluster` names one that is not there.
+    #[error("no cluster `{wanted}` in the snapshot; there {}", listed(.there))]
+    NotThere { wanted: String, there: Vec<String> },
+    /// Several, and nobody said which.
+    #[error("the snapshot holds {} clusters: {}; choose one with --cluster", .0.len(), .0.join(", "))]
+    Several(Vec<String>),
+}
+
+fn listed(names: &[String]) -> String {
+    match names {
+        [] => "is none (no DescribeCluster answer was recorded)".to_owned(),
+        [one] => format!("is {one}"),
+        many => format!("are {}", many.join(", ")),
+    }
+}
+
+/// The cluster that is checked, with everything recorded around it.
+#[derive(Debug)]
+pub struct Cluster {
+    pub snapshot: Arc<Snapshot>,
+    pub network: Network,
+    /// The cluster's row; absent when no `DescribeCluster` answer was recorded.
+    pub row: Option<Row>,
+}
+
+impl Cluster {
+    /// Chooses the cluster `wanted` (name or ARN), or the only one.
+    ///
+    /// # Errors
+    /// When it is not there or several are.
+    pub fn choose(snapshot: Arc<Snapshot>, wanted: Option<&str>) -> Result<Cluster, ChooseError> {
+        let clusters = &snapshot.tables.clusters;
+        let names = || clusters.iter().map(|c| c.name.to_string()).collect::<Vec<_>>();
+        let row = match wanted {
+            Some(wanted) => {
+                let found: Vec<Row> = clusters.iter().filter(|c| c.name == wanted || c.arn == wanted).map(|c| c.row).collect();
+                match found.as_slice() {
+                    [one] => Some(*one),
+                    [] if clusters.is_empty() => None,
+                    [] => return Err(ChooseError::NotThere { wanted: wanted.to_owned(), there: names() }),
+                    _ => return Err(ChooseError::Several(clusters.iter().map(|c| c.arn.to_string()).collect())),
+                }
+            }
+            None if clusters.len() <= 1 => clusters.iter().next().map(|c| c.row),
+            None => return Err(ChooseError::Several(names())),
+        };
+        let network = Network::new(&snapshot);
+        Ok(Cluster { snapshot, network, row })
+    }
+
+    /// The `DescribeCluster` answer.
+    pub fn eks(&self) -> Known<Rec<'_, eks::Cluster>> {
+        match self.row {
+            Some(row) => Ok(self.snapshot.tables.clusters.at(row.index)),
+            None => Err(self.snapshot.missing("eks:DescribeCluster", None)),
+        }
+    }
+
+    /// The cluster's name, as far as known.
+    pub fn name(&self) -> Str {
+        match self.eks() {
+            Ok(eks) => eks.name.clone(),
+            Err(_) => self.snapshot.manifest.cluster.as_deref().map(Str::new).unwrap_or_default(),
+        }
+    }
+
+    /// The VPC's id.
+    pub fn vpc_id(&self) -> Known<Str> {
+        let eks = self.eks()?;
+        if eks.resourcesVpcConfig.vpcId.is_empty() {
+            return Err(Missing {
+                read: "eks:DescribeCluster".to_owned(),
+                reason: "the answer has no resourcesVpcConfig.vpcId".to_owned(),
+            });
+        }
+        Ok(eks.resourcesVpcConfig.vpcId.clone())
+    }
+
+    /// The rows of a table that belong to the cluster: those of its VPC, its node groups and so on.
+    pub fn rows(&self, table: TableId) -> Vec<Row> {
+        let tables = &self.snapshot.tables;
+        let vpc = self.vpc_id().ok();
+        let name = self.name();
+        let in_vpc = |id: &Str| vpc.as_ref().is_none_or(|vpc| id == vpc || id.is_empty());
+        let of_cluster = |id: &Str| name.is_empty() || *id == name || id.is_empty();
+        macro_rules! filtered {
+            ($field:ident, $test:expr) => {
+                tables.$field.iter().filter(|r| $test(r.value)).map(|r| r.row).collect()
+            };
+        }
+        match table {
+            TableId::Clusters => self.row.into_iter().collect(),
+            TableId::Nodegroups => filtered!(nodegroups, |n: &eks::Nodegroup| of_cluster(&n.clusterName)),
+            TableId::FargateProfiles => filtered!(fargate_profiles, |n: &eks::FargateProfile| of_cluster(&n.clusterName)),
+            TableId::Addons => filtered!(addons, |n: &eks::Addon| of_cluster(&n.clusterName)),
+            TableId::AccessEntries => filtered!(access_entries, |n: &eks::AccessEntry| of_cluster(&n.clusterName)),
+            TableId::PodIdentityAssociations => {
+                filtered!(pod_identity_associations, |n: &eks::PodIdentityAssociation| of_cluster(&n.clusterName))
+            }
+            TableId::Vpcs => filtered!(vpcs, |v: &ec2::Vpc| in_vpc(&v.VpcId)),
+            TableId::Subnets => filtered!(subnets, |s: &ec2::Subnet| in_vpc(&s.VpcId)),
+            TableId::RouteTables => filtered!(route_tables, |r: &ec2::RouteTable| in_vpc(&r.VpcId)),
+            TableId::NatGateways => filtered!(nat_gateways, |n: &ec2::NatGateway| in_vpc(&n.VpcId)),
+            TableId::VpcEndpoints => filtered!(vpc_endpoints, |e: &ec2::VpcEndpoint| in_vpc(&e.VpcId)),
+            TableId::SecurityGroups => filtered!(security_groups, |s: &ec2::SecurityGroup| in_vpc(&s.VpcId)),
+            TableId::NetworkAcls => filtered!(network_acls, |n: &ec2::NetworkAcl| in_vpc(&n.VpcId)),
+            TableId::NetworkInterfaces => filtered!(network_interfaces, |n: &ec2::NetworkInterface| in_vpc(&n.VpcId)),
+            _ => (0..tables.len(table) as u32).map(|index| Row { table, index }).collect(),
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//! Reading rule files: YAML with places, templates, and every expression checked.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use serde::Deserialize;
+use serde_saphyr::{Location, Spanned};
+
+use super::expr::{Expr, ExprError, Language, Scope};
+use super::functions::Subject;
+use crate::diagnostic::{Issue, Severity};
+use crate::snapshot::TABLES;
+
+/// A rule, ready to run.
+#[derive(Debug)]
+pub struct Rule {
+    /// The file's name: it names the fault.
+    pub id: String,
+    pub issue: Issue,
+    pub title: String,
+    pub severity: Severities,
+    /// The shape that it looks at.
+    pub shape: &'static str,
+    /// The name of the object in expressions.
+    pub subject: String,
+    pub lets: Vec<(String, Expr)>,
+    pub condition: Option<Expr>,
+    pub require: Expr,
+    pub resource: Option<Expr>,
+    pub affected: Option<Expr>,
+    pub trace: Option<Expr>,
+    pub message: Template,
+    pub because: Template,
+    pub evidence: Vec<EvidenceRule>,
+    pub fixes: Vec<FixRule>,
+    pub docs: String,
+    /// Symptoms are reported only when no finding explains them.
+    pub symptom: bool,
+    /// Operations whose answers the rule needs.
+    pub reads: BTreeSet<&'static str>,
+    /// Whether it came with `--rules`.
+    pub custom: bool,
+}
+
+/// How bad a finding is: always the same, or by an expression.
+#[derive(Debug)]
+pub enum Severities {
+    Always(Severity),
+    By(Expr),
+}
+
+/// A place that a finding points at.
+#[derive(Debug)]
+pub struct EvidenceRule {
+    pub at: Expr,
+    pub text: Template,
+}
+
+/// A way to mend it.
+#[derive(Debug)]
+pub struct FixRule {
+    pub title: Template,
+    pub when: Option<Expr>,
+    pub commands: Vec<Template>,
+}
+
+/// Text with `{{ expressions }}`.
+#[derive(Debug)]
+pub struct Template(pub Vec<Part>);
+
+/// A part of a template.
+#[derive(Debug)]
+pub enum Part {
+    Text(String),
+    Expr(Expr),
+}
+
+/// What is wrong with a rule file, and where.
+#[derive(Debug, Clone, thiserror::Error, miette::Diagnostic)]
+#[error("{path}: {message}")]
+pub struct RuleError {
+    pub path: String,
+    pub message: String,
+    #[help]
+    pub help: Option<String>,
+    #[source_code]
+    pub text: miette::NamedSource<String>,
+    #[label("here")]
+    pub span: Option<miette::SourceSpan>,
+    /// 1-based.
+    pub line: usize,
+    pub column: usize,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    title: String,
+    severity: Spanned<String>,
+    r#match: Spanned<String>,
+    #[serde(default)]
+    r#let: Lets,
+    #[serde(default)]
+    r#where: Option<Spanned<String>>,
+    require: Spanned<String>,
+    #[serde(default)]
+    resource: Option<Spanned<String>>,
+    #[serde(default)]
+    affected: Option<Spanned<String>>,
+    #[serde(default)]
+    trace: Option<Spanned<String>>,
+    message: Spanned<String>,
+    because: Spanned<String>,
+    #[serde(default)]
+    evidence: Vec<RawEvidence>,
+    #[serde(default)]
+    fixes: Vec<RawFix>,
+    docs: String,
+    #[serde(default)]
+    symptom: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawEvidence {
+    at: Spanned<String>,
+    text: Spanned<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawFix {
+    title: Spanned<String>,
+    #[serde(default)]
+    when: Option<Spanned<String>>,
+    commands: Vec<Spanned<String>>,
+}
+
+/// Named expressions, in the order of the file.
+#[derive(Default)]
+struct Lets(Vec<(String, Spanned<String>)>);
+
+impl<'de> Deserialize<'de> for Lets {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Ordered;
+        impl<'de> serde::de::Visitor<'de> for Ordered {
+            type Value = Lets;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("names and their expressions")
+            }
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Lets, A::Error> {
+                let mut all = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    all.push(entry);
+                }
+                Ok(Lets(all))
+            }
+        }
+        deserializer.deserialize_map(Ordered)
+    }
+}
+
+/// A file being read.
+struct File<'a> {
+    path: &'a str,
+    text: &'a str,
+}
+
+impl File<'_> {
+    fn error(&self, line: usize, column: usize, length: usize, message: String, help: Option<String>) -> RuleError {
+        let start: usize = self.text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
+        let in_line = self.text[start..].lines().next().unwrap_or_default();
+        let offset = start + in_line.char_indices().nth(column.saturating_sub(1)).map_or(in_line.len(), |(i, _)| i);
+        let end = (offset + length.max(1)).min(self.text.len());
+        RuleError {
+            path: self.path.to_owned(),
+            message,
+            help,
+            text: miette::NamedSource::new(self.path, self.text.to_owned()).with_language("YAML"),
+            span: Some((offset..end.max(offset)).into()),
+            line,
+            column,
+        }
+    }
+
+    fn at(&self, location: Location, message: String, help: Option<String>) -> RuleError {
+        self.error(location.line() as usize, location.column() as usize, 1, message, help)
+    }
+
+    /// A mistake in an expression that stands at `inside` of a YAML scalar.
+    fn inside(&self, scalar: &Spanned<String>, inside: Range<usize>, message: String, help: Option<String>) -> RuleError {
+        let before = &scalar.value[..inside.start.min(scalar.value.len())];
+        let (line_in, column_in) =
+            (before.matches('\n').count(), before.rsplit('\n').next().unwrap_or_default().chars().count());
+        let (line, column) = (scalar.referenced.line() as usize, scalar.referenced.column() as usize);
+        let lines: Vec<&str> = self.text.lines().collect();
+        let first: String = lines.get(line - 1).map(|l| l.chars().skip(column.saturating_sub(1)).collect()).unwrap_or_default();
+        // The parser tells of a block scalar either its `|` or its first line.
+        let wanted = scalar.value.lines().next().unwrap_or_default().trim();
+        let (first_line, indent) = if first.starts_with(['|', '>']) {
+            let text = lines.get(line).copied().unwrap_or_default();
+            (line + 1, text.chars().take_while(|c| *c == ' ').count())
+        } else if first.trim_start().starts_with(['"', '\'']) {
+            (line, column)
+        } else if let Some(found) = (line..line + 2)
+            .find(|l| lines.get(l - 1).is_some_and(|t| !wanted.is_empty() && t.contains(wanted)))
+            .filter(|_| !first.contains(wanted))
+        {
+            (found, lines[found - 1].chars().take_while(|c| *c == ' ').count())
+        } else if line_in > 0 {
+            (line, lines.get(line - 1).map_or(0, |l| l.chars().take_while(|c| *c == ' ').count()))
+        } else {
+            (line, column - 1)
+        };
+        let length = scalar.value.get(inside).map_or(1, |s| s.lines().next().unwrap_or_default().len());
+        self.error(first_line + line_in, indent + column_in + 1, length, message, help)
+    }
+
+    fn compile(&self, scope: &Scope<'_>, scalar: &Spanned<String>, want: Want) -> Result<Expr, RuleError> {
+        self.compile_at(scope, scalar, &scalar.value, 0, want)
+    }
+
+    fn compile_at(
+        &self,
+        scope: &Scope<'_>,
+        scalar: &Spanned<String>,
+        source: &str,
+        from: usize,
+        want: Want,
+    ) -> Result<Expr, RuleError> {
+        let trimmed = source.trim_end();
+        let lead = trimmed.len() - trimmed.trim_start().len();
+        let expr = scope.compile(trimmed.trim_start()).map_err(|ExprError { message, span, help }| {
+            self.inside(scalar, from + lead + span.start..from + lead + span.end, message, help)
+        })?;
+        let fits = match want {
+            Want::Bool => expr.ty == "bool",
+            Want::Objects => {
+                let of = expr.ty.strip_prefix("list(").and_then(|t| t.strip_suffix(')')).unwrap_or(&expr.ty);
+                of.starts_with(char::is_uppercase) || of == "dyn"
+            }
+            Want::Text => !expr.ty.starts_with("map("),
+            Want::Any => true,
+        };
+        if !fits {
+            let wanted = match want {
+                Want::Bool => "a bool",
+                Want::Objects => "an object or a list of objects",
+                _ => "text, a number or an object",
+            };
+            let message = format!("gives {}, but {wanted} is wanted", expr.ty);
+            return Err(self.inside(scalar, from + lead..from + trimmed.len(), message, None));
+        }
+        Ok(expr)
+    }
+
+    fn template(&self, scope: &Scope<'_>, scalar: &Spanned<String>) -> Result<Template, RuleError> {
+        let text = scalar.value.as_str();
+        let mut parts = Vec::new();
+        let mut at = 0;
+        while let Some(open) = text[at..].find("{{").map(|i| at + i) {
+            if open > at {
+                parts.push(Part::Text(text[at..open].to_owned()));
+            }
+            let Some(close) = text[open..].find("}}").map(|i| open + i) else {
+                return Err(self.inside(scalar, open..open + 2, "`{{` without `}}`".to_owned(), None));
+            };
+            parts.push(Part::Expr(self.compile_at(scope, scalar, &text[open + 2..close], open + 2, Want::Text)?));
+            at = close + 2;
+        }
+        if at < text.len() {
+            parts.push(Part::Text(text[at..].to_owned()));
+        }
+        Ok(Template(parts))
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Want {
+    Bool,
+    Objects,
+    Text,
+    Any,
+}
+
+/// `NetworkAcl` is `networkAcl` in expressions, `VPC..` stays together: `ENIConfig` is `eniConfig`.
+pub fn subject_name(shape: &str) -> String {
+    let chars: Vec<char> = shape.chars().collect();
+    let upper = chars.iter().take_while(|c| c.is_uppercase() || c.is_ascii_digit()).count();
+    let down = if upper > 1 && upper < chars.len() { upper - 1 } else { upper };
+    chars.iter().enumerate().map(|(i, c)| if i < down { c.to_ascii_lowercase() } else { *c }).collect()
+}
+
+/// Reads one rule file.
+///
+/// # Errors
+/// The first mistake, with its place in the YAML.
+pub fn parse(
+    path: &str,
+    id: &str,
+    issue: Issue,
+    text: &str,
+    language: &Language,
+    subjects: &[Subject],
+    custom: bool,
+) -> Result<Rule, RuleError> {
+    let file = File { path, text };
+    let raw: Raw = serde_saphyr::from_str(text).map_err(|error| {
+        let (line, column) = error.location().map_or((1, 1), |l| (l.line() as usize, l.column() as usize));
+        let full = error.without_snippet().to_string();
+        let message = full.lines().next().unwrap_or_default().to_owned();
+        file.error(line, column, 1, message, Some("docs/writing-rules.md says what a rule file holds".to_owned()))
+    })?;
+
+    let shape = raw.r#match.value.as_str();
+    let table = TABLES.iter().find(|t| t.shape == shape);
+    let derived = subjects.iter().find(|s| s.name() == shape);
+    let mut reads = BTreeSet::new();
+    let schema = match (table, derived) {
+        (Some(table), _) => {
+            reads.insert(table.read);
+            (table.schema)()
+        }
+        (None, Some(subject)) => {
+            reads.extend(subject.reads);
+            (subject.schema)()
+        }
+        (None, None) => {
+            let mut names: Vec<&str> = TABLES.iter().map(|t| t.shape).chain(subjects.iter().map(Subject::name)).collect();
+            names.sort_unstable();
+            let near = names.iter().find(|n| n.eq_ignore_ascii_case(shape) || n.starts_with(shape) || shape.starts_with(**n));
+            let help = near.map_or_else(|| format!("there are {}", names.join(", ")), |n| format!("did you mean `{n}`?"));
+            return Err(file.at(raw.r#match.referenced, format!("no shape `{shape}` can be matched"), Some(help)));
+        }
+    };
+    let subject = subject_name(schema.name);
+    let mut scope = language.scope(&subject, schema.name);
+    let mut lets = Vec::new();
+    for (name, scalar) in &raw.r#let.0 {
+        let expr = file.compile(&scope, scalar, Want::Any)?;
+        scope.bind(name, &expr);
+        lets.push((name.clone(), expr));
+    }
+    let scope = &scope;
+    let optional = |scalar: &Option<Spanned<String>>, want: Want| -> Result<Option<Expr>, RuleError> {
+        scalar.as_ref().map(|s| file.compile(scope, s, want)).transpose()
+    };
+    let severity = match raw.severity.value.as_str() {
+        "error" => Severities::Always(Severity::Error),
+        "warning" => Severities::Always(Severity::Warning),
+        "info" => Severities::Always(Severity::Info),
+        text if text.starts_with("{{") && text.ends_with("}}") => {
+            let inner = &text[2..text.len() - 2];
+            Severities::By(file.compile_at(scope, &raw.severity, inner, 2, Want::Text)?)
+        }
+        other => {
+            let help = Some("it is error, warning or info, or `{{ an expression that gives one }}`".to_owned());
+            return Err(file.at(raw.severity.referenced, format!("no severity `{other}`"), help));
+        }
+    };
+    let mut evidence = Vec::new();
+    for e in &raw.evidence {
+        evidence.push(EvidenceRule { at: file.compile(scope, &e.at, Want::Any)?, text: file.template(scope, &e.text)? });
+    }
+    let mut fixes = Vec::new();
+    for fix in &raw.fixes {
+        let commands = fix.commands.iter().map(|c| file.template(scope, c)).collect::<Result<_, _>>()?;
+        fixes.push(FixRule { title: file.template(scope, &fix.title)?, when: optional(&fix.when, Want::Bool)?, commands });
+    }
+    let mut rule = Rule {
+        id: id.to_owned(),
+        issue,
+        title: raw.title,
+        severity,
+        shape: schema.name,
+        condition: optional(&raw.r#where, Want::Bool)?,
+        require: file.compile(scope, &raw.require, Want::Bool)?,
+        resource: optional(&raw.resource, Want::Objects)?,
+        affected: optional(&raw.affected, Want::Objects)?,
+        trace: optional(&raw.trace, Want::Objects)?,
+        message: file.template(scope, &raw.message)?,
+        because: file.template(scope, &raw.because)?,
+        evidence,
+        fixes,
+        docs: raw.docs,
+        symptom: raw.symptom,
+        reads,
+        custom,
+        lets,
+        subject,
+    };
+    let deciding = rule.lets.iter().map(|(_, e)| e).chain(&rule.condition).chain([&rule.require]);
+    let more: BTreeSet<&'static str> = deciding.flat_map(|e| e.reads.iter().copied()).collect();
+    rule.reads.extend(more);
+    Ok(rule)
+}
