@@ -26,7 +26,8 @@ fn main() -> io::Result<()> {
     let mut out = String::from("&[\n");
     for (issue, file) in entries {
         let name = |p: &Path| p.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        writeln!(out, "    ({:?}, {:?}, include_str!({:?})),", name(&issue), name(&file), file).map_err(io::Error::other)?;
+        writeln!(out, "    ({:?}, {:?}, include_str!({:?})),", name(&issue), name(&file), file)
+            .map_err(io::Error::other)?;
     }
     out.push(']');
     let target = env::var("OUT_DIR").map_err(io::Error::other)?;

@@ -1,8 +1,12 @@
 //! What EKS adds to a network: the cluster that is checked and what belongs to it.
 
+pub mod cni;
 pub mod reach;
+pub mod version;
+pub mod worker;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 
 use crate::network::Network;
 use crate::shape::{Row, Str, ec2, eks};
@@ -34,6 +38,15 @@ pub struct Cluster {
     pub network: Network,
     /// The cluster's row; absent when no `DescribeCluster` answer was recorded.
     pub row: Option<Row>,
+    cache: Cache,
+}
+
+/// What is worked out once, when first asked for.
+#[derive(Debug, Default)]
+struct Cache {
+    workers: OnceLock<Vec<Arc<worker::Worker>>>,
+    placements: OnceLock<Vec<Arc<worker::Placement>>>,
+    interfaces_of_instance: OnceLock<HashMap<Str, Vec<u32>>>,
 }
 
 impl Cluster {
@@ -46,7 +59,8 @@ impl Cluster {
         let names = || clusters.iter().map(|c| c.name.to_string()).collect::<Vec<_>>();
         let row = match wanted {
             Some(wanted) => {
-                let found: Vec<Row> = clusters.iter().filter(|c| c.name == wanted || c.arn == wanted).map(|c| c.row).collect();
+                let found: Vec<Row> =
+                    clusters.iter().filter(|c| c.name == wanted || c.arn == wanted).map(|c| c.row).collect();
                 match found.as_slice() {
                     [one] => Some(*one),
                     [] if clusters.is_empty() => None,
@@ -58,7 +72,7 @@ impl Cluster {
             None => return Err(ChooseError::Several(names())),
         };
         let network = Network::new(&snapshot);
-        Ok(Cluster { snapshot, network, row })
+        Ok(Cluster { snapshot, network, row, cache: Cache::default() })
     }
 
     /// The `DescribeCluster` answer.
@@ -104,7 +118,9 @@ impl Cluster {
         match table {
             TableId::Clusters => self.row.into_iter().collect(),
             TableId::Nodegroups => filtered!(nodegroups, |n: &eks::Nodegroup| of_cluster(&n.clusterName)),
-            TableId::FargateProfiles => filtered!(fargate_profiles, |n: &eks::FargateProfile| of_cluster(&n.clusterName)),
+            TableId::FargateProfiles => {
+                filtered!(fargate_profiles, |n: &eks::FargateProfile| of_cluster(&n.clusterName))
+            }
             TableId::Addons => filtered!(addons, |n: &eks::Addon| of_cluster(&n.clusterName)),
             TableId::AccessEntries => filtered!(access_entries, |n: &eks::AccessEntry| of_cluster(&n.clusterName)),
             TableId::PodIdentityAssociations => {

@@ -42,7 +42,8 @@ impl Reach {
                 }
             })
             .collect();
-        let notes = hops().filter(|h| h.verdict == Verdict::Unknown).filter_map(|h| h.note.as_deref().map(Str::new)).collect();
+        let notes =
+            hops().filter(|h| h.verdict == Verdict::Unknown).filter_map(|h| h.note.as_deref().map(Str::new)).collect();
         let disposition = Str::const_new(match trace.disposition {
             Disposition::Reachable => "reachable",
             Disposition::Blocked => "blocked",

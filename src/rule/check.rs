@@ -59,9 +59,9 @@ pub fn check(cluster: &Arc<Cluster>, rules: &RuleSet) -> Outcome {
         if rule.symptom { &mut symptoms } else { &mut outcome.findings }.append(&mut found);
     }
     attach(symptoms, &mut outcome.findings);
-    outcome.findings.sort_by(|a, b| {
-        (a.severity, a.issue, &a.rule, &a.resource).cmp(&(b.severity, b.issue, &b.rule, &b.resource))
-    });
+    outcome
+        .findings
+        .sort_by(|a, b| (a.severity, a.issue, &a.rule, &a.resource).cmp(&(b.severity, b.issue, &b.rule, &b.resource)));
     outcome
 }
 
@@ -110,13 +110,15 @@ fn apply(cluster: &Arc<Cluster>, rule: &Rule, bindings: &Bindings<'_>) -> Known<
     if rule.require.bool(bindings)? {
         return Ok(None);
     }
-    let rows = |handles: Vec<Handle>| handles.iter().filter_map(Handle::row).map(|r| resource(cluster, r)).collect::<Vec<_>>();
+    let rows =
+        |handles: Vec<Handle>| handles.iter().filter_map(Handle::row).map(|r| resource(cluster, r)).collect::<Vec<_>>();
     let own = bindings.subject.row().map(|row| resource(cluster, row));
     let subject = match &rule.resource {
         Some(expr) => rows(expr.objects(bindings)?).into_iter().next().or(own),
         None => own,
     };
-    let subject = subject.unwrap_or_else(|| Resource { kind: "Cluster".to_owned(), id: cluster.name().to_string(), name: None });
+    let subject =
+        subject.unwrap_or_else(|| Resource { kind: "Cluster".to_owned(), id: cluster.name().to_string(), name: None });
     let mut affected = match &rule.affected {
         Some(expr) => rows(expr.objects(bindings).unwrap_or_default()),
         None => Vec::new(),
@@ -168,7 +170,9 @@ fn apply(cluster: &Arc<Cluster>, rule: &Rule, bindings: &Bindings<'_>) -> Known<
         {
             continue;
         }
-        let (Ok(title), Ok(commands)) = (render(&fix.title, bindings), commands(&fix.commands, bindings)) else { continue };
+        let (Ok(title), Ok(commands)) = (render(&fix.title, bindings), commands(&fix.commands, bindings)) else {
+            continue;
+        };
         fixes.push(Fix { title, commands, effect: Effect::Unproved });
     }
     let fingerprint = fingerprint(cluster, &rule.id, rule.issue, &subject);
@@ -245,7 +249,9 @@ fn merge(found: &mut Vec<Diagnostic>, finding: Diagnostic) {
         }
     }
     for evidence in finding.evidence {
-        if same.evidence.len() < 12 && !same.evidence.iter().any(|e| (e.document, &e.pointer) == (evidence.document, &evidence.pointer)) {
+        if same.evidence.len() < 12
+            && !same.evidence.iter().any(|e| (e.document, &e.pointer) == (evidence.document, &evidence.pointer))
+        {
             same.evidence.push(evidence);
         }
     }

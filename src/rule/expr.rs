@@ -7,8 +7,9 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use cel_core::{
-    Activation, Ast, CelType, CompileError, Env, EvalError, Expr as Node, FunctionDecl, MapKey, MessageValue, OverloadDecl,
-    Program, ProtoRegistry, ProtoTypeResolver, ResolvedProtoType, SpannedExpr, StructFieldValue, Value as Cel,
+    Activation, Ast, CelType, CompileError, Env, EvalError, Expr as Node, FunctionDecl, MapKey, MessageValue,
+    OverloadDecl, Program, ProtoRegistry, ProtoTypeResolver, ResolvedProtoType, SpannedExpr, StructFieldValue,
+    Value as Cel,
 };
 
 use super::functions::{Function, Ty};
@@ -299,28 +300,30 @@ impl Language {
                 let calls = calls.clone();
                 // The engine chooses an implementation by the number of arguments only: each finds the right
                 // one by its receiver.
-                decl = decl.with_overload(OverloadDecl::method(id, params, cel_ty(&function.returns)).with_impl(move |args| {
-                    let Some(Cel::Message(receiver)) = args.first() else {
-                        return Cel::error(EvalError::internal("no receiver"));
-                    };
-                    let Some(handle) = receiver.as_any().downcast_ref::<Handle>() else {
-                        return Cel::error(EvalError::internal("not an object"));
-                    };
-                    let Some(call) = calls.get(receiver.type_name()) else {
-                        return Cel::error(EvalError::unknown_function(receiver.type_name()));
-                    };
-                    let mut values = Vec::with_capacity(args.len() - 1);
-                    for arg in &args[1..] {
-                        match from_cel(arg) {
-                            Some(value) => values.push(value),
-                            None => return Cel::error(EvalError::invalid_argument(format!("{arg:?}"))),
+                decl = decl.with_overload(OverloadDecl::method(id, params, cel_ty(&function.returns)).with_impl(
+                    move |args| {
+                        let Some(Cel::Message(receiver)) = args.first() else {
+                            return Cel::error(EvalError::internal("no receiver"));
+                        };
+                        let Some(handle) = receiver.as_any().downcast_ref::<Handle>() else {
+                            return Cel::error(EvalError::internal("not an object"));
+                        };
+                        let Some(call) = calls.get(receiver.type_name()) else {
+                            return Cel::error(EvalError::unknown_function(receiver.type_name()));
+                        };
+                        let mut values = Vec::with_capacity(args.len() - 1);
+                        for arg in &args[1..] {
+                            match from_cel(arg) {
+                                Some(value) => values.push(value),
+                                None => return Cel::error(EvalError::invalid_argument(format!("{arg:?}"))),
+                            }
                         }
-                    }
-                    match call(&handle.cluster, handle, &values) {
-                        Ok(value) => to_cel(&handle.cluster, value),
-                        Err(lacking) => missing(&lacking),
-                    }
-                }));
+                        match call(&handle.cluster, handle, &values) {
+                            Ok(value) => to_cel(&handle.cluster, value),
+                            Err(lacking) => missing(&lacking),
+                        }
+                    },
+                ));
             }
             env.add_function(decl);
         }
@@ -400,7 +403,9 @@ impl Scope<'_> {
                 Some(e) => ExprError { message: lower(&e.message), span: e.span, help: None },
                 None => ExprError { message: "not an expression".to_owned(), span: 0..source.len(), help: None },
             },
-            CompileError::NoAst => ExprError { message: "not an expression".to_owned(), span: 0..source.len(), help: None },
+            CompileError::NoAst => {
+                ExprError { message: "not an expression".to_owned(), span: 0..source.len(), help: None }
+            }
             CompileError::Check(errors) => {
                 let Some(e) = errors.into_iter().next() else {
                     return ExprError { message: "does not type-check".to_owned(), span: 0..source.len(), help: None };
@@ -417,7 +422,9 @@ impl Scope<'_> {
                     cel_core::CheckErrorKind::UndeclaredReference { name, .. } => {
                         wanted.clone_from(name);
                         names.extend(self.env.variables().keys().cloned());
-                        names.extend(self.env.functions().keys().filter(|n| !n.contains(['_', '@'])).map(|n| format!("{n}()")));
+                        names.extend(
+                            self.env.functions().keys().filter(|n| !n.contains(['_', '@'])).map(|n| format!("{n}()")),
+                        );
                     }
                     _ => {}
                 }
@@ -484,7 +491,16 @@ fn refuse_mixed_comparisons(ast: &Ast) -> Result<(), ExprError> {
                         (_, r) => r,
                     };
                     let plain = |t: &CelType| {
-                        matches!(t, CelType::Bool | CelType::Int | CelType::Double | CelType::String | CelType::Message(_) | CelType::List(_) | CelType::Map(..))
+                        matches!(
+                            t,
+                            CelType::Bool
+                                | CelType::Int
+                                | CelType::Double
+                                | CelType::String
+                                | CelType::Message(_)
+                                | CelType::List(_)
+                                | CelType::Map(..)
+                        )
                     };
                     if plain(&l) && plain(&r) && std::mem::discriminant(&l) != std::mem::discriminant(&r) {
                         return Err(ExprError {
@@ -496,7 +512,9 @@ fn refuse_mixed_comparisons(ast: &Ast) -> Result<(), ExprError> {
                 }
                 each(&[left, right])
             }
-            Node::Unary { expr, .. } | Node::Member { expr, .. } | Node::MemberTestOnly { expr, .. } => walk(expr, types),
+            Node::Unary { expr, .. } | Node::Member { expr, .. } | Node::MemberTestOnly { expr, .. } => {
+                walk(expr, types)
+            }
             Node::Ternary { cond, then_expr, else_expr } => each(&[cond, then_expr, else_expr]),
             Node::Index { expr, index, .. } => each(&[expr, index]),
             Node::Call { expr, args } => {
@@ -506,9 +524,7 @@ fn refuse_mixed_comparisons(ast: &Ast) -> Result<(), ExprError> {
             Node::List(items) => items.iter().try_for_each(|i| walk(&i.expr, types)),
             Node::Map(entries) => entries.iter().try_for_each(|e| each(&[&e.key, &e.value])),
             Node::Bind { init, body, .. } => each(&[init, body]),
-            Node::Comprehension(c) => {
-                each(&[&c.iter_range, &c.accu_init, &c.loop_condition, &c.loop_step, &c.result])
-            }
+            Node::Comprehension(c) => each(&[&c.iter_range, &c.accu_init, &c.loop_condition, &c.loop_step, &c.result]),
             _ => Ok(()),
         }
     }

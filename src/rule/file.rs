@@ -188,13 +188,20 @@ impl File<'_> {
     }
 
     /// A mistake in an expression that stands at `inside` of a YAML scalar.
-    fn inside(&self, scalar: &Spanned<String>, inside: Range<usize>, message: String, help: Option<String>) -> RuleError {
+    fn inside(
+        &self,
+        scalar: &Spanned<String>,
+        inside: Range<usize>,
+        message: String,
+        help: Option<String>,
+    ) -> RuleError {
         let before = &scalar.value[..inside.start.min(scalar.value.len())];
         let (line_in, column_in) =
             (before.matches('\n').count(), before.rsplit('\n').next().unwrap_or_default().chars().count());
         let (line, column) = (scalar.referenced.line() as usize, scalar.referenced.column() as usize);
         let lines: Vec<&str> = self.text.lines().collect();
-        let first: String = lines.get(line - 1).map(|l| l.chars().skip(column.saturating_sub(1)).collect()).unwrap_or_default();
+        let first: String =
+            lines.get(line - 1).map(|l| l.chars().skip(column.saturating_sub(1)).collect()).unwrap_or_default();
         // The parser tells of a block scalar either its `|` or its first line.
         let wanted = scalar.value.lines().next().unwrap_or_default().trim();
         let (first_line, indent) = if first.starts_with(['|', '>']) {
@@ -326,10 +333,13 @@ pub fn parse(
             (subject.schema)()
         }
         (None, None) => {
-            let mut names: Vec<&str> = TABLES.iter().map(|t| t.shape).chain(subjects.iter().map(Subject::name)).collect();
+            let mut names: Vec<&str> =
+                TABLES.iter().map(|t| t.shape).chain(subjects.iter().map(Subject::name)).collect();
             names.sort_unstable();
-            let near = names.iter().find(|n| n.eq_ignore_ascii_case(shape) || n.starts_with(shape) || shape.starts_with(**n));
-            let help = near.map_or_else(|| format!("there are {}", names.join(", ")), |n| format!("did you mean `{n}`?"));
+            let near =
+                names.iter().find(|n| n.eq_ignore_ascii_case(shape) || n.starts_with(shape) || shape.starts_with(**n));
+            let help =
+                near.map_or_else(|| format!("there are {}", names.join(", ")), |n| format!("did you mean `{n}`?"));
             return Err(file.at(raw.r#match.referenced, format!("no shape `{shape}` can be matched"), Some(help)));
         }
     };
@@ -360,12 +370,17 @@ pub fn parse(
     };
     let mut evidence = Vec::new();
     for e in &raw.evidence {
-        evidence.push(EvidenceRule { at: file.compile(scope, &e.at, Want::Any)?, text: file.template(scope, &e.text)? });
+        evidence
+            .push(EvidenceRule { at: file.compile(scope, &e.at, Want::Any)?, text: file.template(scope, &e.text)? });
     }
     let mut fixes = Vec::new();
     for fix in &raw.fixes {
         let commands = fix.commands.iter().map(|c| file.template(scope, c)).collect::<Result<_, _>>()?;
-        fixes.push(FixRule { title: file.template(scope, &fix.title)?, when: optional(&fix.when, Want::Bool)?, commands });
+        fixes.push(FixRule {
+            title: file.template(scope, &fix.title)?,
+            when: optional(&fix.when, Want::Bool)?,
+            commands,
+        });
     }
     let mut rule = Rule {
         id: id.to_owned(),

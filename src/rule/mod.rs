@@ -132,9 +132,8 @@ impl RuleSet {
                 }
             }
         }
-        self.rules.retain(|r| {
-            (only.is_empty() || only.iter().any(|n| names(r, n))) && !skip.iter().any(|n| names(r, n))
-        });
+        self.rules
+            .retain(|r| (only.is_empty() || only.iter().any(|n| names(r, n))) && !skip.iter().any(|n| names(r, n)));
         Ok(())
     }
 }

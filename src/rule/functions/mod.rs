@@ -1,5 +1,11 @@
 //! What rules may ask: the functions on shapes, each with its types, its reads and a sentence.
 
+mod common;
+mod dns;
+mod ip;
+mod join;
+mod load_balancer;
+
 use std::sync::Arc;
 
 use super::value::{Handle, This, Value};
@@ -78,7 +84,7 @@ pub fn number(arguments: &[Value], index: usize) -> i64 {
 
 /// All functions there are.
 pub fn all() -> Vec<Function> {
-    Vec::new()
+    [common::functions(), join::functions(), ip::functions(), dns::functions(), load_balancer::functions()].concat()
 }
 
 /// Objects that eks-doctor derives and a rule may `match`: a path, a plan, a demand.
@@ -97,5 +103,10 @@ impl Subject {
 
 /// All derived objects that a rule may match.
 pub fn subjects() -> Vec<Subject> {
-    Vec::new()
+    let mut all = common::subjects();
+    all.extend(join::subjects());
+    all.extend(ip::subjects());
+    all.extend(dns::subjects());
+    all.extend(load_balancer::subjects());
+    all
 }

@@ -1,0 +1,80 @@
+//! How pods get addresses: the VPC CNI's settings on the `aws-node` daemon set.
+
+use std::collections::BTreeMap;
+
+use super::Cluster;
+use super::version::Version;
+use crate::shape::Str;
+use crate::shape::k8s::DaemonSet;
+use crate::snapshot::{Known, Rec};
+
+/// The VPC CNI of the cluster.
+#[derive(Debug, Clone)]
+pub struct Cni<'a> {
+    pub daemon_set: Rec<'a, DaemonSet>,
+    pub version: Option<Version>,
+    /// The environment of its `aws-node` container.
+    pub env: BTreeMap<&'a str, &'a str>,
+}
+
+impl Cni<'_> {
+    /// The setting `name`, when it is there and not empty.
+    pub fn setting(&self, name: &str) -> Option<&str> {
+        self.env.get(name).copied().filter(|v| !v.is_empty())
+    }
+    /// Whether a boolean setting is on (the CNI reads them with Go's `strconv.ParseBool`).
+    pub fn on(&self, name: &str) -> bool {
+        self.setting(name).is_some_and(|v| matches!(v, "true" | "True" | "TRUE" | "t" | "T" | "1"))
+    }
+    /// A numeric setting.
+    pub fn number(&self, name: &str) -> Option<i64> {
+        self.setting(name)?.parse().ok()
+    }
+    /// `AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG`: pods take addresses from ENIConfigs.
+    pub fn custom_networking(&self) -> bool {
+        self.on("AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG")
+    }
+    /// `ENABLE_PREFIX_DELEGATION`: pods take addresses from /28 prefixes.
+    pub fn prefix_delegation(&self) -> bool {
+        self.on("ENABLE_PREFIX_DELEGATION")
+    }
+    /// `AWS_VPC_K8S_CNI_EXTERNALSNAT`: packets of pods leave with the pod's address.
+    pub fn external_snat(&self) -> bool {
+        self.on("AWS_VPC_K8S_CNI_EXTERNALSNAT")
+    }
+    /// `ENABLE_POD_ENI`: security groups for pods.
+    pub fn pod_eni(&self) -> bool {
+        self.on("ENABLE_POD_ENI")
+    }
+    pub fn ipv6(&self) -> bool {
+        self.on("ENABLE_IPv6")
+    }
+    /// How security groups for pods are enforced: `strict` (default) or `standard`.
+    pub fn enforcing_mode(&self) -> Str {
+        Str::new(self.setting("POD_SECURITY_GROUP_ENFORCING_MODE").unwrap_or("strict"))
+    }
+}
+
+impl Cluster {
+    /// The VPC CNI; `Ok(None)` when the daemon sets were read and it is not among them (another CNI, Auto Mode).
+    pub fn cni(&self) -> Known<Option<Cni<'_>>> {
+        let table = self.snapshot.table::<DaemonSet>()?;
+        let Some(daemon_set) = table.get("kube-system/aws-node") else { return Ok(None) };
+        let containers = &daemon_set.value.spec.template.spec.containers;
+        let Some(container) = containers.iter().find(|c| c.name == "aws-node").or(containers.first()) else {
+            return Ok(None);
+        };
+        let env = container.env.iter().map(|e| (e.name.as_str(), e.value.as_str())).collect();
+        Ok(Some(Cni { daemon_set, version: Version::of_image(&container.image), env }))
+    }
+
+    /// Whether EKS Auto Mode runs the nodes.
+    pub fn auto_mode(&self) -> bool {
+        self.eks().is_ok_and(|e| e.value.computeConfig.as_ref().is_some_and(|c| c.enabled == Some(true)))
+    }
+
+    /// Whether pods and nodes use IPv6 addresses.
+    pub fn is_ipv6(&self) -> bool {
+        self.eks().is_ok_and(|e| e.value.kubernetesNetworkConfig.ipFamily == "ipv6")
+    }
+}

@@ -1,0 +1,82 @@
+//! Functions that rules of several issues ask.
+
+use std::sync::Arc;
+
+use super::{Function, Subject, Ty, method, text};
+use crate::cluster::worker::{Placement, Worker};
+use crate::shape::ec2::{self, SecurityGroup, Subnet, Vpc, tag};
+use crate::shape::eks;
+use crate::shape::{Described, Shape};
+
+const STR: Ty = Ty::Str;
+const KEY: &[(&str, Ty)] = &[("key", STR)];
+
+macro_rules! tagged {
+    ($($shape:ty),*) => { vec![ $(
+        method::<$shape>("tag", KEY, STR, &[], "The value of a tag; empty when the tag is not there.", |_, this, a| {
+            Ok(tag(&this.Tags, &text(a, 0)).unwrap_or_default().into())
+        }),
+        method::<$shape>("hasTag", KEY, Ty::Bool, &[], "Whether the tag is there, with whatever value.", |_, this, a| {
+            Ok(tag(&this.Tags, &text(a, 0)).is_some().into())
+        })
+    ),* ] };
+}
+
+pub(super) fn functions() -> Vec<Function> {
+    let mut all = tagged!(
+        Vpc,
+        Subnet,
+        SecurityGroup,
+        ec2::RouteTable,
+        ec2::NatGateway,
+        ec2::NetworkAcl,
+        ec2::VpcEndpoint,
+        ec2::Instance
+    );
+    all.extend([
+        method::<eks::Cluster>(
+            "vpc",
+            &[],
+            Ty::Object("Vpc"),
+            &["ec2:DescribeVpcs"],
+            "The cluster's VPC.",
+            |c, _, _| Ok(c.snapshot.find::<Vpc>(&c.vpc_id()?)?.into()),
+        ),
+        method::<eks::Cluster>("region", &[], STR, &[], "The Region, from the cluster's ARN.", |_, this, _| {
+            Ok(this.arn.split(':').nth(3).unwrap_or_default().into())
+        }),
+        method::<eks::Cluster>("account", &[], STR, &[], "The account, from the cluster's ARN.", |_, this, _| {
+            Ok(this.arn.split(':').nth(4).unwrap_or_default().into())
+        }),
+        method::<eks::Cluster>("isIpv6", &[], Ty::Bool, &[], "Whether pods and nodes use IPv6.", |c, _, _| {
+            Ok(c.is_ipv6().into())
+        }),
+        method::<eks::Cluster>("isAutoMode", &[], Ty::Bool, &[], "Whether EKS Auto Mode runs the nodes.", |c, _, _| {
+            Ok(c.auto_mode().into())
+        }),
+        method::<eks::Cluster>(
+            "workers",
+            &[],
+            Ty::List(&Ty::Object("Worker")),
+            &["ec2:DescribeInstances", "k8s:nodes"],
+            "Every machine of the cluster, joined or not.",
+            |c, _, _| Ok(c.workers()?.to_vec().into()),
+        ),
+    ]);
+    all
+}
+
+pub(super) fn subjects() -> Vec<Subject> {
+    vec![
+        Subject {
+            schema: Worker::described,
+            reads: &["ec2:DescribeInstances", "k8s:nodes"],
+            list: |c| Ok(c.workers()?.iter().map(|w| w.clone() as Arc<dyn Shape>).collect()),
+        },
+        Subject {
+            schema: Placement::described,
+            reads: &["ec2:DescribeInstances", "k8s:nodes"],
+            list: |c| Ok(c.placements()?.iter().map(|p| p.clone() as Arc<dyn Shape>).collect()),
+        },
+    ]
+}

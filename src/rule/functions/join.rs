@@ -1,0 +1,11 @@
+//! Functions for the rules of nodes-cannot-join.
+
+use super::{Function, Subject};
+
+pub(super) fn functions() -> Vec<Function> {
+    Vec::new()
+}
+
+pub(super) fn subjects() -> Vec<Subject> {
+    Vec::new()
+}
