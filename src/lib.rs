@@ -7,6 +7,7 @@
 pub mod cluster;
 pub mod diagnostic;
 pub mod network;
+pub mod report;
 pub mod rule;
 pub mod shape;
 pub mod snapshot;
