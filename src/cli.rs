@@ -52,6 +52,9 @@ pub struct Check {
     /// When to use colours
     #[arg(long, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
     pub color: Color,
+    /// Use ASCII only in the text report
+    #[arg(long)]
+    pub ascii: bool,
     /// Print the JSON Schema of the JSON report and exit
     #[arg(long)]
     pub schema: bool,
@@ -73,8 +76,18 @@ pub struct Selection {
 
 #[derive(Debug, Args)]
 pub struct RulesArgs {
+    #[command(subcommand)]
+    pub what: Option<RulesCommand>,
     #[command(flatten)]
     pub rules: Selection,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum RulesCommand {
+    /// List the functions that rules may call
+    Functions,
+    /// List the shapes that rules may match, and their fields
+    Shapes,
 }
 
 #[derive(Debug, Args)]

@@ -1,2 +1,165 @@
 //! Arguments in, exit code out.
-fn main() {}
+
+mod cli;
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{CommandFactory, Parser};
+use eks_doctor::diagnostic::{Report, Severity};
+use eks_doctor::report;
+use eks_doctor::rule::{RuleSet, RulesError, page};
+use eks_doctor::snapshot::{Gravity, Snapshot};
+
+use cli::{Cli, Color, Command, FailOn, Format, RulesCommand};
+
+/// What ends a run with exit code 2.
+enum Trouble {
+    Plain(String),
+    Rule(Box<eks_doctor::rule::RuleError>),
+}
+
+impl From<RulesError> for Trouble {
+    fn from(error: RulesError) -> Self {
+        match error {
+            RulesError::Rule(error) => Trouble::Rule(error),
+            other => Trouble::Plain(other.to_string()),
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let outcome = match cli.command {
+        Command::Check(args) => check(&args),
+        Command::Rules(args) => rules(&args),
+        Command::Explain(args) => explain(&args),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "eks-doctor", &mut script);
+            print(&String::from_utf8_lossy(&script)).map(|()| ExitCode::SUCCESS)
+        }
+    };
+    outcome.unwrap_or_else(|trouble| {
+        match trouble {
+            Trouble::Plain(message) => eprintln!("error: {message}"),
+            Trouble::Rule(error) => eprintln!("{:?}", miette::Report::new(*error)),
+        }
+        ExitCode::from(2)
+    })
+}
+
+/// Writes to standard output; a reader that went away (`| head`) is no error.
+fn print(text: &str) -> Result<(), Trouble> {
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Trouble::Plain(format!("standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn load_rules(selection: &cli::Selection) -> Result<RuleSet, Trouble> {
+    let mut rules = RuleSet::built_in()?;
+    for folder in &selection.folders {
+        rules.add(folder)?;
+    }
+    rules.select(&selection.only, &selection.skip)?;
+    for id in &rules.replaced {
+        eprintln!("note: rule {id} of --rules replaces the built-in one");
+    }
+    Ok(rules)
+}
+
+fn check(args: &cli::Check) -> Result<ExitCode, Trouble> {
+    if args.schema {
+        print(&report::schema())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let Some(folder) = &args.snapshot else {
+        return Err(Trouble::Plain("give the recorded answers with --snapshot DIR".to_owned()));
+    };
+    let rules = load_rules(&args.rules)?;
+    let snapshot = Snapshot::load(folder).map_err(|e| Trouble::Plain(e.to_string()))?;
+    let not_json = snapshot.problems.iter().any(|p| p.gravity == Gravity::NotJson);
+    if snapshot.is_empty() {
+        for problem in &snapshot.problems {
+            eprintln!("{problem}");
+        }
+        return Err(Trouble::Plain(format!(
+            "{}: no file in it holds an answer that eks-doctor knows; docs/snapshot.md lists them",
+            folder.display()
+        )));
+    }
+    let snapshot = Arc::new(snapshot);
+    let found = eks_doctor::diagnose(&snapshot, &rules, args.cluster.as_deref()).map_err(|e| Trouble::Plain(e.to_string()))?;
+    let text = match args.format {
+        Format::Text => report::text(&found, &snapshot, &style(args)),
+        Format::Json => {
+            report::json(&found, &snapshot, &report::Source::Snapshot { path: folder.to_string_lossy().into_owned() })
+        }
+    };
+    match &args.output {
+        Some(path) => std::fs::write(path, text).map_err(|e| Trouble::Plain(format!("{}: {e}", path.display())))?,
+        None => print(&text)?,
+    }
+    if args.format == Format::Json || args.output.is_some() {
+        for problem in snapshot.problems.iter().filter(|p| p.gravity != Gravity::Note) {
+            eprintln!("{problem}");
+        }
+    }
+    Ok(ExitCode::from(if not_json { 2 } else { u8::from(fails(&found, args)) }))
+}
+
+fn fails(found: &Report, args: &cli::Check) -> bool {
+    let least = match args.fail_on {
+        FailOn::Error => Some(Severity::Error),
+        FailOn::Warning => Some(Severity::Warning),
+        FailOn::Info => Some(Severity::Info),
+        FailOn::Never => None,
+    };
+    least.is_some_and(|least| found.findings.iter().any(|f| f.severity <= least))
+        || (args.fail_on_skipped && !found.skipped.is_empty())
+}
+
+fn style(args: &cli::Check) -> report::Style {
+    let terminal = args.output.is_none() && std::io::stdout().is_terminal();
+    let set = |name: &str| std::env::var_os(name).is_some_and(|v| !v.is_empty());
+    let color = match args.color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => terminal && !set("NO_COLOR") && std::env::var("TERM").as_deref() != Ok("dumb"),
+    };
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(|n| std::env::var(n).ok().filter(|v| !v.is_empty()));
+    // A terminal says by its locale whether it knows Unicode; a file or pipe takes UTF-8.
+    let unicode = !args.ascii
+        && (!terminal || locale.is_none_or(|l| l.to_uppercase().contains("UTF-8") || l.to_uppercase().contains("UTF8")));
+    let width = if terminal { terminal_size::terminal_size().map_or(80, |(w, _)| usize::from(w.0)) } else { 100 };
+    report::Style { color, unicode, width: width.clamp(60, 120) }
+}
+
+fn rules(args: &cli::RulesArgs) -> Result<ExitCode, Trouble> {
+    let rules = load_rules(&args.rules)?;
+    match args.what {
+        Some(RulesCommand::Functions) => print(&page::functions())?,
+        Some(RulesCommand::Shapes) => print(&page::shapes(&rules))?,
+        None => print(&page::list(&rules))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn explain(args: &cli::Explain) -> Result<ExitCode, Trouble> {
+    let mut rules = RuleSet::built_in()?;
+    for folder in &args.folders {
+        rules.add(folder)?;
+    }
+    let Some(rule) = rules.rules.iter().find(|r| r.id == args.rule) else {
+        let near: Vec<&str> =
+            rules.rules.iter().map(|r| r.id.as_str()).filter(|id| id.contains(&args.rule) || args.rule.contains(id)).collect();
+        let hint = if near.is_empty() { "`eks-doctor rules` lists them".to_owned() } else { format!("did you mean {}?", near.join(", ")) };
+        return Err(Trouble::Plain(format!("no rule `{}`; {hint}", args.rule)));
+    };
+    print(&page::explain(rule))?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,6 +1,7 @@
 //! Rules: declarative files that say what to look at, when it is a fault, and what to say about it.
 
 mod check;
+pub mod page;
 pub mod expr;
 pub mod file;
 pub mod functions;

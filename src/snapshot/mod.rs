@@ -76,6 +76,19 @@ pub struct Problem {
     pub help: String,
 }
 
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", if self.gravity == Gravity::Note { "note" } else { "error" }, self.file)?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        if let Some(column) = self.column {
+            write!(f, ":{column}")?;
+        }
+        write!(f, ": {}; {}", self.message, self.help)
+    }
+}
+
 /// A read that a rule needed and the snapshot does not hold.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Missing {
@@ -131,6 +144,11 @@ impl Snapshot {
     /// Reads documents that are in memory: (path, text).
     pub fn from_documents(documents: Vec<(String, String)>) -> Snapshot {
         load::documents(documents.into_iter().map(|(path, text)| Document { path, text }).collect(), Vec::new())
+    }
+
+    /// Whether no answer at all was recorded.
+    pub fn is_empty(&self) -> bool {
+        self.reads.is_empty()
     }
 
     /// Whether an answer to this operation was recorded.
