@@ -1,6 +1,8 @@
 //! What EKS adds to a network: the cluster that is checked and what belongs to it.
 
 pub mod cni;
+pub mod identity;
+pub mod policy;
 pub mod reach;
 pub mod version;
 pub mod worker;
