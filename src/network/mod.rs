@@ -1,9 +1,59 @@
 //! What a VPC does with packets.
 
+pub mod address;
+mod build;
+mod egress;
+mod explain;
+mod filter;
+mod flow;
+mod gateway;
+mod load_balancer;
+mod model;
+mod route;
+mod trace;
+mod transit;
+mod walk;
+
 use serde::Serialize;
 
-use crate::shape::Row;
+pub use address::Family;
+pub use egress::{Egress, EgressKind};
+pub use flow::{End, Flow, LINUX_CLIENT_PORTS, Protocol, TRANSLATED_CLIENT_PORTS};
+pub use model::Network;
+
+use crate::shape::{Row, Str};
 use crate::snapshot::Spot;
+
+/// Where a route leads.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Target {
+    Local,
+    InternetGateway(Str),
+    EgressOnly(Str),
+    Nat(Str),
+    TransitGateway(Str),
+    Peering(Str),
+    /// A gateway endpoint or the endpoint of a Gateway Load Balancer.
+    Endpoint(Str),
+    Interface(Str),
+    Instance(Str),
+    VirtualGateway(Str),
+    LocalGateway,
+    Carrier,
+    CoreNetwork,
+    Other(String),
+}
+
+/// The route that a destination takes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteChoice {
+    pub table: Row,
+    /// In the recorded `Routes`.
+    pub route_index: usize,
+    pub target: Target,
+    /// Its target is gone: the packet is dropped.
+    pub blackhole: bool,
+}
 
 /// Whether a packet and its answer get through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, schemars::JsonSchema)]

@@ -285,7 +285,7 @@ tables! {
     egress_only_internet_gateways EgressOnlyInternetGateways: EgressOnlyInternetGateway, List("EgressOnlyInternetGateways"), "ec2:DescribeEgressOnlyInternetGateways", |i| i.EgressOnlyInternetGatewayId.clone();
     nat_gateways NatGateways: NatGateway, List("NatGateways"), "ec2:DescribeNatGateways", |n| n.NatGatewayId.clone();
     transit_gateways TransitGateways: TransitGateway, List("TransitGateways"), "ec2:DescribeTransitGateways", |t| t.TransitGatewayId.clone();
-    transit_gateway_attachments TransitGatewayAttachments: TransitGatewayAttachment, List("TransitGatewayAttachments"), "ec2:DescribeTransitGatewayAttachments", |t| t.TransitGatewayAttachmentId.clone();
+    transit_gateway_attachments TransitGatewayAttachments: TransitGatewayAttachment, List("TransitGatewayAttachments"), "ec2:DescribeTransitGatewayAttachments", |t| if t.ResourceType == "peering" { and(&t.TransitGatewayAttachmentId, &t.TransitGatewayId) } else { t.TransitGatewayAttachmentId.clone() };
     transit_gateway_vpc_attachments TransitGatewayVpcAttachments: TransitGatewayVpcAttachment, List("TransitGatewayVpcAttachments"), "ec2:DescribeTransitGatewayVpcAttachments", |t| t.TransitGatewayAttachmentId.clone();
     transit_gateway_route_tables TransitGatewayRouteTables: TransitGatewayRouteTable, List("TransitGatewayRouteTables"), "ec2:DescribeTransitGatewayRouteTables", |t| t.TransitGatewayRouteTableId.clone();
     transit_gateway_routes TransitGatewayRoutes: TransitGatewayRoutes, Whole("Routes"), "ec2:SearchTransitGatewayRoutes", |t| t.Argument.clone();
