@@ -3,6 +3,7 @@
 pub mod cni;
 pub mod identity;
 pub mod policy;
+pub mod pods;
 pub mod reach;
 pub mod version;
 pub mod worker;
@@ -49,6 +50,7 @@ struct Cache {
     workers: OnceLock<Vec<Arc<worker::Worker>>>,
     placements: OnceLock<Vec<Arc<worker::Placement>>>,
     interfaces_of_instance: OnceLock<HashMap<Str, Vec<u32>>>,
+    pods: OnceLock<pods::Index>,
 }
 
 impl Cluster {
