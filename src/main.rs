@@ -93,7 +93,8 @@ fn check(args: &cli::Check) -> Result<ExitCode, Trouble> {
         )));
     }
     let snapshot = Arc::new(snapshot);
-    let found = eks_doctor::diagnose(&snapshot, &rules, args.cluster.as_deref()).map_err(|e| Trouble::Plain(e.to_string()))?;
+    let found =
+        eks_doctor::diagnose(&snapshot, &rules, args.cluster.as_deref()).map_err(|e| Trouble::Plain(e.to_string()))?;
     let text = match args.format {
         Format::Text => report::text(&found, &snapshot, &style(args)),
         Format::Json => {
@@ -131,10 +132,12 @@ fn style(args: &cli::Check) -> report::Style {
         Color::Never => false,
         Color::Auto => terminal && !set("NO_COLOR") && std::env::var("TERM").as_deref() != Ok("dumb"),
     };
-    let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(|n| std::env::var(n).ok().filter(|v| !v.is_empty()));
+    let locale =
+        ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(|n| std::env::var(n).ok().filter(|v| !v.is_empty()));
     // A terminal says by its locale whether it knows Unicode; a file or pipe takes UTF-8.
     let unicode = !args.ascii
-        && (!terminal || locale.is_none_or(|l| l.to_uppercase().contains("UTF-8") || l.to_uppercase().contains("UTF8")));
+        && (!terminal
+            || locale.is_none_or(|l| l.to_uppercase().contains("UTF-8") || l.to_uppercase().contains("UTF8")));
     let width = if terminal { terminal_size::terminal_size().map_or(80, |(w, _)| usize::from(w.0)) } else { 100 };
     report::Style { color, unicode, width: width.clamp(60, 120) }
 }
@@ -155,9 +158,17 @@ fn explain(args: &cli::Explain) -> Result<ExitCode, Trouble> {
         rules.add(folder)?;
     }
     let Some(rule) = rules.rules.iter().find(|r| r.id == args.rule) else {
-        let near: Vec<&str> =
-            rules.rules.iter().map(|r| r.id.as_str()).filter(|id| id.contains(&args.rule) || args.rule.contains(id)).collect();
-        let hint = if near.is_empty() { "`eks-doctor rules` lists them".to_owned() } else { format!("did you mean {}?", near.join(", ")) };
+        let near: Vec<&str> = rules
+            .rules
+            .iter()
+            .map(|r| r.id.as_str())
+            .filter(|id| id.contains(&args.rule) || args.rule.contains(id))
+            .collect();
+        let hint = if near.is_empty() {
+            "`eks-doctor rules` lists them".to_owned()
+        } else {
+            format!("did you mean {}?", near.join(", "))
+        };
         return Err(Trouble::Plain(format!("no rule `{}`; {hint}", args.rule)));
     };
     print(&page::explain(rule))?;

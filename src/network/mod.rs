@@ -112,16 +112,3 @@ pub struct Trace {
     #[serde(rename = "return")]
     pub back: Vec<Hop>,
 }
-
-/// The network of a snapshot.
-#[derive(Debug)]
-pub struct Network {}
-
-impl Network {
-    pub fn new(_snapshot: &crate::snapshot::Snapshot) -> Network {
-        Network {}
-    }
-    pub fn interface_of(&self, _vpc: &str, _address: std::net::IpAddr) -> Option<Row> {
-        None
-    }
-}

@@ -1,10 +1,10 @@
 //! Rules: declarative files that say what to look at, when it is a fault, and what to say about it.
 
 mod check;
-pub mod page;
 pub mod expr;
 pub mod file;
 pub mod functions;
+pub mod page;
 pub mod value;
 
 use std::path::Path;

@@ -113,7 +113,14 @@ pub fn functions() -> String {
             let _ = writeln!(out, "{}{receiver}", if out.is_empty() { "" } else { "\n" });
         }
         let arguments: Vec<String> = function.arguments.iter().map(|(n, ty)| format!("{n}: {}", name(ty))).collect();
-        let _ = writeln!(out, "  .{}({}) -> {}\n      {}", function.name, arguments.join(", "), name(&function.returns), function.doc);
+        let _ = writeln!(
+            out,
+            "  .{}({}) -> {}\n      {}",
+            function.name,
+            arguments.join(", "),
+            name(&function.returns),
+            function.doc
+        );
         if !function.reads.is_empty() {
             let _ = writeln!(out, "      reads {}", function.reads.join(", "));
         }
