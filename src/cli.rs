@@ -16,6 +16,8 @@ pub struct Cli {
 pub enum Command {
     /// Check a cluster and report what is wrong
     Check(Check),
+    /// Follow a packet and its answer through the network, hop by hop
+    Trace(Trace),
     /// List the rules: id, issue, severity, title
     Rules(RulesArgs),
     /// Explain one rule: what it looks at, why it matters, how to mend it
@@ -58,6 +60,40 @@ pub struct Check {
     /// Print the JSON Schema of the JSON report and exit
     #[arg(long)]
     pub schema: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Trace {
+    /// The folder (or file) with the recorded answers
+    #[arg(long, value_name = "DIR")]
+    pub snapshot: PathBuf,
+    /// The cluster, when the snapshot holds several (name or ARN)
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Option<String>,
+    /// Who sends: an interface, instance, node, pod (namespace/name), address, `internet` or `coredns`
+    #[arg(long, value_name = "END", required_unless_present = "queries")]
+    pub from: Option<String>,
+    /// Who receives: the same, or `api` (the cluster's API endpoint)
+    #[arg(long, value_name = "END", required_unless_present = "queries")]
+    pub to: Option<String>,
+    /// tcp, udp, icmp, icmpv6, all, or a number
+    #[arg(long, default_value = "tcp")]
+    pub protocol: String,
+    /// The destination port
+    #[arg(long)]
+    pub port: Option<u16>,
+    /// One JSON query a line in, one JSON answer a line out (`-` is standard input)
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["from", "to"])]
+    pub queries: Option<PathBuf>,
+    /// How to print the path
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+    /// When to use colours
+    #[arg(long, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    pub color: Color,
+    /// Use ASCII only
+    #[arg(long)]
+    pub ascii: bool,
 }
 
 /// Which rules.

@@ -7,7 +7,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{CommandFactory, Parser};
+use eks_doctor::cluster::Cluster;
+use eks_doctor::cluster::end::Question;
 use eks_doctor::diagnostic::{Report, Severity};
+use eks_doctor::network::{Disposition, Trace};
 use eks_doctor::report;
 use eks_doctor::rule::{RuleSet, RulesError, page};
 use eks_doctor::snapshot::{Gravity, Snapshot};
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
         Command::Check(args) => check(&args),
+        Command::Trace(args) => trace(&args),
         Command::Rules(args) => rules(&args),
         Command::Explain(args) => explain(&args),
         Command::Completions { shell } => {
@@ -96,7 +100,7 @@ fn check(args: &cli::Check) -> Result<ExitCode, Trouble> {
     let found =
         eks_doctor::diagnose(&snapshot, &rules, args.cluster.as_deref()).map_err(|e| Trouble::Plain(e.to_string()))?;
     let text = match args.format {
-        Format::Text => report::text(&found, &snapshot, &style(args)),
+        Format::Text => report::text(&found, &snapshot, &style(args.color, args.ascii, args.output.is_none())),
         Format::Json => {
             report::json(&found, &snapshot, &report::Source::Snapshot { path: folder.to_string_lossy().into_owned() })
         }
@@ -124,10 +128,91 @@ fn fails(found: &Report, args: &cli::Check) -> bool {
         || (args.fail_on_skipped && !found.skipped.is_empty())
 }
 
-fn style(args: &cli::Check) -> report::Style {
-    let terminal = args.output.is_none() && std::io::stdout().is_terminal();
+fn trace(args: &cli::Trace) -> Result<ExitCode, Trouble> {
+    let plain = |e: &dyn std::fmt::Display| Trouble::Plain(e.to_string());
+    let snapshot = Arc::new(Snapshot::load(&args.snapshot).map_err(|e| plain(&e))?);
+    let cluster = Cluster::choose(snapshot.clone(), args.cluster.as_deref()).map_err(|e| plain(&e))?;
+    if let Some(path) = &args.queries {
+        return queries(&cluster, path);
+    }
+    let question = Question {
+        id: None,
+        from: args.from.clone().unwrap_or_default(),
+        from_ip: None,
+        to: args.to.clone(),
+        to_ip: None,
+        protocol: args.protocol.clone(),
+        port: args.port,
+        icmp_type: None,
+        icmp_code: None,
+    };
+    let traces = cluster.answer(&question).map_err(|e| plain(&e))?;
+    match args.format {
+        Format::Json => {
+            for trace in &traces {
+                print(&format!("{}\n", serde_json::to_string_pretty(trace).map_err(|e| plain(&e))?))?;
+            }
+        }
+        Format::Text => {
+            let style = style(args.color, args.ascii, true);
+            for trace in &traces {
+                print(&report::trace(trace, &snapshot, &style))?;
+            }
+        }
+    }
+    let blocked = traces.iter().any(|t| t.disposition == Disposition::Blocked);
+    Ok(ExitCode::from(u8::from(blocked)))
+}
+
+/// Answers one question a line.
+fn queries(cluster: &Cluster, path: &std::path::Path) -> Result<ExitCode, Trouble> {
+    let named = |e: &dyn std::fmt::Display| Trouble::Plain(format!("{}: {e}", path.display()));
+    let text = if path == std::path::Path::new("-") {
+        std::io::read_to_string(std::io::stdin()).map_err(|e| named(&e))?
+    } else {
+        std::fs::read_to_string(path).map_err(|e| named(&e))?
+    };
+    let mut out = String::new();
+    let mut code = 0;
+    for (i, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
+        let answer = match serde_json::from_str::<Question>(line) {
+            Err(error) => {
+                code = 2;
+                serde_json::json!({"line": i + 1, "error": error.to_string()})
+            }
+            Ok(question) => match cluster.answer(&question) {
+                Err(error) => {
+                    code = 2;
+                    serde_json::json!({"id": question.id, "error": error.to_string()})
+                }
+                Ok(traces) => {
+                    // Several ends behind one name: the worst of them is the answer.
+                    let worst = traces.into_iter().max_by_key(|t| match t.disposition {
+                        Disposition::Reachable => 0,
+                        Disposition::Unknown => 1,
+                        Disposition::Blocked => 2,
+                    });
+                    #[derive(serde::Serialize)]
+                    struct Answer<'a> {
+                        id: &'a Option<serde_json::Value>,
+                        #[serde(flatten)]
+                        trace: Option<Trace>,
+                    }
+                    serde_json::to_value(Answer { id: &question.id, trace: worst }).map_err(|e| named(&e))?
+                }
+            },
+        };
+        out.push_str(&answer.to_string());
+        out.push('\n');
+    }
+    print(&out)?;
+    Ok(ExitCode::from(code))
+}
+
+fn style(color: Color, ascii: bool, to_stdout: bool) -> report::Style {
+    let terminal = to_stdout && std::io::stdout().is_terminal();
     let set = |name: &str| std::env::var_os(name).is_some_and(|v| !v.is_empty());
-    let color = match args.color {
+    let color = match color {
         Color::Always => true,
         Color::Never => false,
         Color::Auto => terminal && !set("NO_COLOR") && std::env::var("TERM").as_deref() != Ok("dumb"),
@@ -135,7 +220,7 @@ fn style(args: &cli::Check) -> report::Style {
     let locale =
         ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(|n| std::env::var(n).ok().filter(|v| !v.is_empty()));
     // A terminal says by its locale whether it knows Unicode; a file or pipe takes UTF-8.
-    let unicode = !args.ascii
+    let unicode = !ascii
         && (!terminal
             || locale.is_none_or(|l| l.to_uppercase().contains("UTF-8") || l.to_uppercase().contains("UTF8")));
     let width = if terminal { terminal_size::terminal_size().map_or(80, |(w, _)| usize::from(w.0)) } else { 100 };

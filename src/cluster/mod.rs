@@ -1,9 +1,10 @@
 //! What EKS adds to a network: the cluster that is checked and what belongs to it.
 
 pub mod cni;
+pub mod end;
 pub mod identity;
-pub mod policy;
 pub mod pods;
+pub mod policy;
 pub mod reach;
 pub mod version;
 pub mod worker;

@@ -18,7 +18,7 @@ use serde::Serialize;
 
 pub use address::Family;
 pub use egress::{Egress, EgressKind};
-pub use flow::{End, Flow, LINUX_CLIENT_PORTS, Protocol, TRANSLATED_CLIENT_PORTS};
+pub use flow::{ANY_PUBLIC_V4, ANY_PUBLIC_V6, End, Flow, LINUX_CLIENT_PORTS, Protocol, TRANSLATED_CLIENT_PORTS};
 pub use model::Network;
 
 use crate::shape::{Row, Str};

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::diagnostic::{Report, Severity};
 
 pub use json::{Source, json, schema};
-pub use text::{Style, text};
+pub use text::{Style, text, trace};
 
 /// How much of what there is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]

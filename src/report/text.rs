@@ -51,6 +51,13 @@ pub fn text(report: &Report, snapshot: &Snapshot, style: &Style) -> String {
     writer.out
 }
 
+/// One path as a tree.
+pub fn trace(trace: &Trace, snapshot: &Snapshot, style: &Style) -> String {
+    let mut writer = Writer { out: String::new(), style, places: Places::new(snapshot) };
+    writer.trace(trace);
+    writer.out
+}
+
 struct Writer<'s> {
     out: String,
     style: &'s Style,
