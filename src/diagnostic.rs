@@ -142,6 +142,6 @@ pub struct Report {
     /// Sorted: severity, issue, rule, resource.
     pub findings: Vec<Diagnostic>,
     pub skipped: Vec<Skipped>,
-    /// Pairs of rule and object that passed.
+    /// Rules that were decided for all that they match and found nothing.
     pub passed: usize,
 }

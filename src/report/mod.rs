@@ -18,9 +18,9 @@ pub struct Summary {
     pub errors: usize,
     pub warnings: usize,
     pub infos: usize,
-    /// Pairs of rule and object.
+    /// Rules that were decided for all that they match and found nothing.
     pub passed: usize,
-    /// Pairs of rule and object that could not be decided.
+    /// Entries of `skipped`: a rule and what it lacked.
     pub skipped: usize,
     pub suppressed: usize,
 }

@@ -20,7 +20,7 @@ pub struct Outcome {
     /// Sorted: severity, issue, rule, resource.
     pub findings: Vec<Diagnostic>,
     pub skipped: Vec<Skipped>,
-    /// Rules that could be decided and found nothing.
+    /// Rules that were decided for all that they match and found nothing.
     pub passed: usize,
 }
 
@@ -71,7 +71,10 @@ fn attach(symptoms: Vec<Diagnostic>, findings: &mut Vec<Diagnostic>) {
     for symptom in symptoms {
         let cause = findings
             .iter_mut()
-            .filter(|f| f.severity <= symptom.severity)
+            .filter(|f| {
+                // Another issue's finding explains it only when that breaks something now.
+                f.severity == Severity::Error || (f.issue == symptom.issue && f.severity <= symptom.severity)
+            })
             .min_by_key(|f| (f.issue != symptom.issue, f.severity, f.rule.clone(), f.resource.clone()));
         match cause {
             Some(cause) => {
