@@ -3,9 +3,13 @@
 pub mod cni;
 pub mod end;
 pub mod identity;
+pub mod controller;
+pub mod identity;
+pub mod ingress;
 pub mod pods;
 pub mod policy;
 pub mod reach;
+pub mod subnet_choice;
 pub mod version;
 pub mod worker;
 
@@ -52,6 +56,10 @@ struct Cache {
     placements: OnceLock<Vec<Arc<worker::Placement>>>,
     interfaces_of_instance: OnceLock<HashMap<Str, Vec<u32>>>,
     pods: OnceLock<pods::Index>,
+    controllers: OnceLock<Vec<Arc<controller::LoadBalancerController>>>,
+    plans: OnceLock<Vec<Arc<ingress::LoadBalancerPlan>>>,
+    /// The newest event about an ingress, service or target group binding.
+    events: OnceLock<std::collections::BTreeMap<(Str, Str, Str), u32>>,
 }
 
 impl Cluster {
