@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::Cluster;
-use super::identity::{Decision, Identity, Trust};
+use super::identity::{Credentials, Decision, Trust};
 use super::policy::Context;
 use super::version::Version;
 use super::worker::Worker;
 use crate::shape::k8s::{Container, Deployment, Pod};
-use crate::shape::{Link, Row, Str, derived};
+use crate::shape::{Link, Str, derived};
 use crate::snapshot::{Known, Missing, Rec};
 
 derived! {
@@ -169,7 +169,7 @@ impl Cluster {
     }
 
     /// What credentials the controller's service account gives it.
-    pub fn controller_identity(&self, controller: &LoadBalancerController) -> Known<Identity> {
+    pub fn controller_identity(&self, controller: &LoadBalancerController) -> Known<Credentials> {
         self.identity_of(&controller.namespace, &controller.serviceAccount)
     }
 
@@ -348,9 +348,4 @@ struct Call {
     resource: String,
     context: Context,
     when: &'static str,
-}
-
-/// The rows of the links.
-pub(super) fn rows<T>(links: &[Link<T>]) -> Vec<Row> {
-    links.iter().map(|l| l.row).collect()
 }

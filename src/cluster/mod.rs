@@ -1,15 +1,16 @@
 //! What EKS adds to a network: the cluster that is checked and what belongs to it.
 
 pub mod cni;
-pub mod end;
-pub mod identity;
 pub mod controller;
+pub mod controller_calls;
+pub mod end;
 pub mod identity;
 pub mod ingress;
 pub mod pods;
 pub mod policy;
 pub mod reach;
 pub mod subnet_choice;
+pub mod targets;
 pub mod version;
 pub mod worker;
 

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use super::{Function, Subject, Ty, method, text};
+use crate::cluster::Cluster;
 use crate::cluster::controller::{LoadBalancerController, PermissionGap};
-use crate::cluster::identity::{Identity, Trust};
+use crate::cluster::controller_calls::Unreachable;
+use crate::cluster::identity::{Credentials, Trust};
 use crate::cluster::ingress::{Backend, LoadBalancerPlan, Owner, speaks_alb};
-use crate::shape::ec2::Subnet;
+use crate::cluster::targets::{LoadBalancerPath, TargetGroups};
+use crate::shape::ec2::{SecurityGroup, Subnet};
 use crate::shape::k8s::{Event, Ingress, IngressClass};
 use crate::shape::{Described, Shape};
-use crate::snapshot::Missing;
+use crate::snapshot::{Known, Missing};
 
 const STR: Ty = Ty::Str;
 const BOOL: Ty = Ty::Bool;
@@ -22,8 +25,6 @@ const IAM: &[&str] = &[
 ];
 
 pub(super) fn functions() -> Vec<Function> {
-    // Described so that rules can name their fields.
-    let _ = (Identity::described, Trust::described, PermissionGap::described);
     vec![
         method::<LoadBalancerPlan>(
             "broken",
@@ -49,18 +50,93 @@ pub(super) fn functions() -> Vec<Function> {
             Ty::List(&Ty::Object("Event")),
             &["k8s:events"],
             "The last event of each of its objects.",
-            |c, this, _| {
-                let tables = &c.snapshot.tables;
-                let ingresses = this
-                    .ingresses
-                    .iter()
-                    .filter_map(|i| c.last_event("Ingress", &tables.ingresses.at(i.row.index).value.metadata));
-                let services = this
-                    .services
-                    .iter()
-                    .filter_map(|s| c.last_event("Service", &tables.services.at(s.row.index).value.metadata));
-                Ok(ingresses.chain(services).collect::<Vec<_>>().into())
+            |c, this, _| Ok(c.plan_events(this.value).into()),
+        ),
+        method::<LoadBalancerPlan>(
+            "says",
+            &[("text", STR)],
+            BOOL,
+            &["k8s:events"],
+            "Whether the last event of one of its objects says this.",
+            |c, this, a| {
+                let wanted = text(a, 0);
+                Ok(c.plan_events(this.value).iter().any(|e| e.value.message.contains(wanted.as_str())).into())
             },
+        ),
+        method::<LoadBalancerPlan>(
+            "blamed",
+            &[],
+            Ty::List(&Ty::Object("Ingress")),
+            &["k8s:events"],
+            "The ingresses that the controller blames for its failure.",
+            |c, this, _| Ok(c.blamed(this.value).into()),
+        ),
+        method::<LoadBalancerPlan>(
+            "makerRole",
+            &[],
+            Ty::Object("Role"),
+            &["iam:GetRole"],
+            "The role of the controller that makes it.",
+            |c, this, _| Ok(c.maker_role(this.value)?.into()),
+        ),
+        method::<LoadBalancerPlan>(
+            "hasMaker",
+            &[],
+            BOOL,
+            &["k8s:deployments.apps"],
+            "Whether the controller that it asks is deployed.",
+            |c, this, _| Ok((this.maker != "controller" || !c.controllers()?.is_empty()).into()),
+        ),
+        method::<LoadBalancerPlan>(
+            "addressKey",
+            &[],
+            STR,
+            &[],
+            "The annotation by which it names addresses; empty when it names none.",
+            |c, this, _| Ok(c.named_addresses(this.value).map_or("", |(key, _)| key).into()),
+        ),
+        method::<LoadBalancerPlan>("addressCount", &[], Ty::Int, &[], "How many addresses it names.", |c, this, _| {
+            Ok(c.named_addresses(this.value).map_or(0, |(_, list)| list.len()).into())
+        }),
+        method::<LoadBalancerController>(
+            "unreachable",
+            &[],
+            Ty::List(&Ty::Object("Unreachable")),
+            &["ec2:DescribeVpcEndpoints", "ec2:DescribeRouteTables", "k8s:pods"],
+            "The AWS services that it calls from a subnet without a way out and without an endpoint.",
+            |c, this, _| Ok(c.unreachable_services(this.value)?.into()),
+        ),
+        method::<Ingress>(
+            "lacksCertificate",
+            &[],
+            BOOL,
+            &[],
+            "Whether it has an HTTPS listener and names no certificate.",
+            |c, this, _| Ok(c.lacks_certificate(this.value).into()),
+        ),
+        method::<SecurityGroup>(
+            "inboundRules",
+            &[],
+            Ty::Int,
+            &[],
+            "How many inbound rules it holds, as the quota counts them.",
+            |c, this, _| Ok(c.inbound_rules(this.value).into()),
+        ),
+        method::<SecurityGroup>(
+            "carriedByNodes",
+            &[],
+            BOOL,
+            &["ec2:DescribeInstances"],
+            "Whether nodes carry it.",
+            |c, this, _| Ok(this.rec().is_some_and(|r| c.guards_nodes(r.row)).into()),
+        ),
+        method::<SecurityGroup>(
+            "refused",
+            &[],
+            Ty::List(&Ty::Object("Service")),
+            &["k8s:events", "k8s:services"],
+            "The services and ingresses that wait because a security group holds no more rules.",
+            |c, _, _| Ok(c.plans_without_room_for_rules()?.into()),
         ),
         method::<Subnet>(
             "isPublic",
@@ -73,7 +149,7 @@ pub(super) fn functions() -> Vec<Function> {
         method::<LoadBalancerController>(
             "identity",
             &[],
-            Ty::Object("Identity"),
+            Ty::Object("Credentials"),
             &["k8s:serviceaccounts", "eks:ListPodIdentityAssociations"],
             "The credentials that its service account gives it.",
             |c, this, _| Ok(Arc::new(c.controller_identity(this.value)?).into()),
@@ -194,6 +270,14 @@ pub(super) fn functions() -> Vec<Function> {
                     .into())
             },
         ),
+        method::<LoadBalancerPath>(
+            "blockers",
+            &[],
+            Ty::List(&Ty::Object("SecurityGroup")),
+            &[],
+            "The objects that block it.",
+            |_, this, _| Ok(this.reach.deciders().into()),
+        ),
         method::<Event>(
             "concerns",
             &[("kind", STR)],
@@ -218,9 +302,67 @@ pub(super) fn subjects() -> Vec<Subject> {
             list: |c| Ok(c.backends()?.into_iter().map(|b| b as Arc<dyn Shape>).collect()),
         },
         Subject {
+            schema: LoadBalancerPath::described,
+            reads: &[
+                "ec2:DescribeNetworkInterfaces",
+                "ec2:DescribeSecurityGroups",
+                "ec2:DescribeNetworkAcls",
+                "k8s:pods",
+            ],
+            list: |c| Ok(c.load_balancer_paths()?.into_iter().map(|p| p as Arc<dyn Shape>).collect()),
+        },
+        Subject {
+            schema: TargetGroups::described,
+            reads: &[
+                "ec2:DescribeNetworkInterfaces",
+                "ec2:DescribeSecurityGroups",
+                "k8s:targetgroupbindings.elbv2.k8s.aws",
+            ],
+            list: |c| Ok(c.target_groups()?.into_iter().map(|p| p as Arc<dyn Shape>).collect()),
+        },
+        Subject {
             schema: LoadBalancerController::described,
             reads: &["k8s:deployments.apps"],
             list: |c| Ok(c.controllers()?.iter().map(|p| p.clone() as Arc<dyn Shape>).collect()),
         },
+        // What functions give back has to be known as a shape, too: each of the controllers' own.
+        Subject {
+            schema: Credentials::described,
+            reads: &["k8s:deployments.apps", "k8s:serviceaccounts"],
+            list: |c| of_controllers(c, |c, one| Ok(vec![Arc::new(c.controller_identity(one)?) as Arc<dyn Shape>])),
+        },
+        Subject {
+            schema: Trust::described,
+            reads: &["k8s:deployments.apps", "iam:GetRole"],
+            list: |c| of_controllers(c, |c, one| Ok(vec![Arc::new(c.controller_trust(one)?) as Arc<dyn Shape>])),
+        },
+        Subject {
+            schema: PermissionGap::described,
+            reads: IAM,
+            list: |c| {
+                of_controllers(c, |c, one| {
+                    Ok(c.permission_gaps(one)?.into_iter().map(|g| g as Arc<dyn Shape>).collect())
+                })
+            },
+        },
+        Subject {
+            schema: Unreachable::described,
+            reads: &["ec2:DescribeVpcEndpoints", "ec2:DescribeRouteTables", "k8s:pods"],
+            list: |c| {
+                of_controllers(c, |c, one| {
+                    Ok(c.unreachable_services(one)?.into_iter().map(|u| u as Arc<dyn Shape>).collect())
+                })
+            },
+        },
     ]
+}
+
+type Shapes = Known<Vec<Arc<dyn Shape>>>;
+
+fn of_controllers(c: &Arc<Cluster>, each: fn(&Cluster, &LoadBalancerController) -> Shapes) -> Shapes {
+    let mut all = Vec::new();
+    for controller in c.controllers()? {
+        all.extend(each(c, controller)?);
+    }
+    Ok(all)
 }
