@@ -1,11 +1,18 @@
 //! What EKS adds to a network: the cluster that is checked and what belongs to it.
 
+pub mod addresses;
+pub mod capacity;
 pub mod cni;
+pub mod cni_identity;
 pub mod end;
+pub mod eniconfig;
 pub mod identity;
+pub mod occupancy;
+pub mod pod_eni;
 pub mod pods;
 pub mod policy;
 pub mod reach;
+pub mod relief;
 pub mod version;
 pub mod worker;
 
@@ -50,6 +57,9 @@ pub struct Cluster {
 struct Cache {
     workers: OnceLock<Vec<Arc<worker::Worker>>>,
     placements: OnceLock<Vec<Arc<worker::Placement>>>,
+    occupancy: OnceLock<occupancy::Occupancy>,
+    capacities: OnceLock<Vec<Arc<capacity::Capacity>>>,
+    pools: OnceLock<Vec<Arc<addresses::AddressPool>>>,
     interfaces_of_instance: OnceLock<HashMap<Str, Vec<u32>>>,
     pods: OnceLock<pods::Index>,
 }
