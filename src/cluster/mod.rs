@@ -1,14 +1,21 @@
 //! What EKS adds to a network: the cluster that is checked and what belongs to it.
 
+pub mod addresses;
+pub mod capacity;
 pub mod cni;
+pub mod cni_identity;
 pub mod controller;
 pub mod controller_calls;
 pub mod end;
+pub mod eniconfig;
 pub mod identity;
 pub mod ingress;
+pub mod occupancy;
+pub mod pod_eni;
 pub mod pods;
 pub mod policy;
 pub mod reach;
+pub mod relief;
 pub mod subnet_choice;
 pub mod targets;
 pub mod version;
@@ -55,6 +62,9 @@ pub struct Cluster {
 struct Cache {
     workers: OnceLock<Vec<Arc<worker::Worker>>>,
     placements: OnceLock<Vec<Arc<worker::Placement>>>,
+    occupancy: OnceLock<occupancy::Occupancy>,
+    capacities: OnceLock<Vec<Arc<capacity::Capacity>>>,
+    pools: OnceLock<Vec<Arc<addresses::AddressPool>>>,
     interfaces_of_instance: OnceLock<HashMap<Str, Vec<u32>>>,
     pods: OnceLock<pods::Index>,
     controllers: OnceLock<Vec<Arc<controller::LoadBalancerController>>>,

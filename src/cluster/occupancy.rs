@@ -1,0 +1,112 @@
+//! Which pods sit on which node, and which of them wait for an address.
+
+use std::collections::{HashMap, HashSet};
+
+use super::Cluster;
+use crate::shape::k8s::{Event, Pod};
+use crate::shape::{Row, Str};
+use crate::snapshot::Known;
+
+/// The pods of one node.
+#[derive(Debug, Default)]
+pub struct NodePods {
+    /// All that count against the node's pod limit.
+    pub total: i64,
+    /// Those that use the node's own address.
+    pub host_network: i64,
+    /// Scheduled pods whose sandbox cannot be made because the CNI gives no address.
+    pub starving: Vec<Row>,
+}
+
+/// The pods of the cluster by node.
+#[derive(Debug, Default)]
+pub struct Occupancy {
+    pub nodes: HashMap<Str, NodePods>,
+    /// Addresses of running pods, hosts' own aside.
+    pub addresses: Vec<(Str, Str)>,
+    /// Pods without a node that wait for a pod slot (`Insufficient pods`).
+    pub no_slot: Vec<Row>,
+    /// Pods without a node that wait for a branch interface (`Insufficient vpc.amazonaws.com/pod-eni`).
+    pub no_branch: Vec<Row>,
+    /// Events that tell of an address or sandbox that could not be had.
+    pub events: Vec<Row>,
+}
+
+/// Whether a scheduler's message says that nodes lack `resource`.
+pub fn insufficient(message: &str, resource: &str) -> bool {
+    message.match_indices("Insufficient ").any(|(at, word)| {
+        let rest = &message[at + word.len()..];
+        rest.strip_prefix(resource).is_some_and(|after| !after.starts_with(|c: char| c.is_alphanumeric() || c == '/'))
+    })
+}
+
+/// Whether an event tells that the VPC CNI could not give a pod an address.
+pub fn tells_of_no_address(event: &Event) -> bool {
+    event.reason == "FailedCreatePodSandBox"
+        && ["assign an IP", "aws-cni", "AddNetwork", "50051", "networkPlugin cni"]
+            .iter()
+            .any(|w| event.message.contains(w))
+}
+
+impl Cluster {
+    /// The pods by node.
+    pub fn occupancy(&self) -> Known<&Occupancy> {
+        self.snapshot.table::<Pod>()?;
+        Ok(self.cache.occupancy.get_or_init(|| self.find_occupancy()))
+    }
+
+    fn find_occupancy(&self) -> Occupancy {
+        let tables = &self.snapshot.tables;
+        let mut found = Occupancy::default();
+        let mut refused: HashSet<Str> = HashSet::new();
+        for event in tables.events.iter().filter(|e| tells_of_no_address(e)) {
+            let object = &event.value.involvedObject;
+            refused.insert(compact_str::format_compact!("{}/{}", object.namespace, object.name));
+            if found.events.len() < 64 {
+                found.events.push(event.row);
+            }
+        }
+        for pod in tables.pods.iter() {
+            let (spec, status) = (&pod.value.spec, &pod.value.status);
+            if matches!(status.phase.as_str(), "Succeeded" | "Failed") {
+                continue;
+            }
+            if spec.nodeName.is_empty() {
+                let told = status.conditions.iter().find(|c| c.r#type == "PodScheduled").map_or("", |c| &c.message);
+                if insufficient(told, "pods") {
+                    found.no_slot.push(pod.row);
+                }
+                if insufficient(told, "vpc.amazonaws.com/pod-eni") {
+                    found.no_branch.push(pod.row);
+                }
+                continue;
+            }
+            let node = found.nodes.entry(spec.nodeName.clone()).or_default();
+            node.total += 1;
+            if spec.hostNetwork == Some(true) {
+                node.host_network += 1;
+            } else if !status.podIP.is_empty() {
+                found.addresses.push((spec.nodeName.clone(), status.podIP.clone()));
+            } else if !refused.is_empty() {
+                let id = compact_str::format_compact!("{}/{}", pod.value.metadata.namespace, pod.value.metadata.name);
+                if refused.contains(&id) {
+                    node.starving.push(pod.row);
+                }
+            }
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::insufficient;
+
+    #[test]
+    fn the_schedulers_words() {
+        assert!(insufficient("0/3 nodes are available: 3 Insufficient pods. preemption: ...", "pods"));
+        assert!(insufficient("0/3 nodes are available: 1 Insufficient cpu, 3 Insufficient pods", "pods"));
+        assert!(!insufficient("1 Insufficient vpc.amazonaws.com/pod-eni, 2 ...", "pods"));
+        assert!(insufficient("1 Insufficient vpc.amazonaws.com/pod-eni, 2 ...", "vpc.amazonaws.com/pod-eni"));
+    }
+}
