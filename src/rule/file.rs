@@ -243,10 +243,7 @@ impl File<'_> {
         let fits = match want {
             Want::Bool => expr.ty == "bool",
             Want::Objects => {
-                let mut of = expr.ty.as_str();
-                while let Some(inner) = of.strip_prefix("list(").and_then(|t| t.strip_suffix(')')) {
-                    of = inner;
-                }
+                let of = expr.ty.strip_prefix("list(").and_then(|t| t.strip_suffix(')')).unwrap_or(&expr.ty);
                 of.starts_with(char::is_uppercase) || of == "dyn"
             }
             Want::Text => !expr.ty.starts_with("map("),
