@@ -15,7 +15,7 @@ pub use super::policy::Decision;
 
 derived! {
     /// What credentials the pods of a service account get.
-    Identity {
+    Credentials {
         /// `irsa`, `podIdentity`, or `none`: then only the node's role, through the instance's metadata.
         kind: Str,
         /// `namespace/name` of the service account.
@@ -89,7 +89,7 @@ impl Cluster {
 
     /// What credentials pods of a service account are given. A Pod Identity association goes before the annotation
     /// (amazon-eks-pod-identity-webhook, `pkg/handler/handler.go`: container credentials take precedence).
-    pub fn identity_of(&self, namespace: &str, name: &str) -> Known<Identity> {
+    pub fn identity_of(&self, namespace: &str, name: &str) -> Known<Credentials> {
         let id = format!("{namespace}/{name}");
         let account = self.snapshot.table::<ServiceAccount>()?.get(&id);
         let cluster = self.name();
@@ -121,7 +121,7 @@ impl Cluster {
                 ("none", Str::default())
             }
         };
-        Ok(Identity {
+        Ok(Credentials {
             kind: Str::const_new(kind),
             name: id.into(),
             serviceAccount: account.map(|a| Link::new(a.row)),
@@ -245,8 +245,8 @@ impl Cluster {
         Ok(attached.value.AttachedPolicies.iter().map(|p| p.PolicyName.clone()).collect())
     }
 
-    /// Whether the role of an [`Identity`] can be taken by its service account.
-    pub fn trust_of(&self, identity: &Identity) -> Known<Trust> {
+    /// Whether the role of an [`Credentials`] can be taken by its service account.
+    pub fn trust_of(&self, identity: &Credentials) -> Known<Trust> {
         let role = self.role(&identity.roleArn)?;
         let (namespace, name) = identity.name.split_once('/').unwrap_or_default();
         match identity.kind.as_str() {

@@ -1,11 +1,16 @@
 //! What EKS adds to a network: the cluster that is checked and what belongs to it.
 
 pub mod cni;
+pub mod controller;
+pub mod controller_calls;
 pub mod end;
 pub mod identity;
+pub mod ingress;
 pub mod pods;
 pub mod policy;
 pub mod reach;
+pub mod subnet_choice;
+pub mod targets;
 pub mod version;
 pub mod worker;
 
@@ -52,6 +57,10 @@ struct Cache {
     placements: OnceLock<Vec<Arc<worker::Placement>>>,
     interfaces_of_instance: OnceLock<HashMap<Str, Vec<u32>>>,
     pods: OnceLock<pods::Index>,
+    controllers: OnceLock<Vec<Arc<controller::LoadBalancerController>>>,
+    plans: OnceLock<Vec<Arc<ingress::LoadBalancerPlan>>>,
+    /// The newest event about an ingress, service or target group binding.
+    events: OnceLock<std::collections::BTreeMap<(Str, Str, Str), u32>>,
 }
 
 impl Cluster {

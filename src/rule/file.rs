@@ -243,7 +243,10 @@ impl File<'_> {
         let fits = match want {
             Want::Bool => expr.ty == "bool",
             Want::Objects => {
-                let of = expr.ty.strip_prefix("list(").and_then(|t| t.strip_suffix(')')).unwrap_or(&expr.ty);
+                let mut of = expr.ty.as_str();
+                while let Some(inner) = of.strip_prefix("list(").and_then(|t| t.strip_suffix(')')) {
+                    of = inner;
+                }
                 of.starts_with(char::is_uppercase) || of == "dyn"
             }
             Want::Text => !expr.ty.starts_with("map("),

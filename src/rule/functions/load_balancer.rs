@@ -1,11 +1,368 @@
 //! Functions for the rules of load-balancer-not-deployed.
 
-use super::{Function, Subject};
+use std::sync::Arc;
+
+use super::{Function, Subject, Ty, method, text};
+use crate::cluster::Cluster;
+use crate::cluster::controller::{LoadBalancerController, PermissionGap};
+use crate::cluster::controller_calls::Unreachable;
+use crate::cluster::identity::{Credentials, Trust};
+use crate::cluster::ingress::{Backend, LoadBalancerPlan, Owner, speaks_alb};
+use crate::cluster::targets::{LoadBalancerPath, TargetGroups};
+use crate::shape::ec2::{SecurityGroup, Subnet};
+use crate::shape::k8s::{Event, Ingress, IngressClass};
+use crate::shape::{Described, Shape};
+use crate::snapshot::{Known, Missing};
+
+const STR: Ty = Ty::Str;
+const BOOL: Ty = Ty::Bool;
+const IAM: &[&str] = &[
+    "iam:GetRole",
+    "iam:ListAttachedRolePolicies",
+    "iam:ListRolePolicies",
+    "iam:GetRolePolicy",
+    "iam:GetPolicyVersion",
+];
 
 pub(super) fn functions() -> Vec<Function> {
-    Vec::new()
+    vec![
+        method::<LoadBalancerPlan>(
+            "broken",
+            &[("fault", STR)],
+            BOOL,
+            &[
+                "ec2:DescribeSubnets",
+                "ec2:DescribeRouteTables",
+                "ec2:DescribeAvailabilityZones",
+                "k8s:deployments.apps",
+            ],
+            "Whether the choice of its subnets ends in this fault.",
+            |_, this, a| {
+                if this.fault == "unknown" {
+                    return Err(Missing { read: "subnets".to_owned(), reason: this.reason.to_string() });
+                }
+                Ok((this.fault == text(a, 0)).into())
+            },
+        ),
+        method::<LoadBalancerPlan>(
+            "events",
+            &[],
+            Ty::List(&Ty::Object("Event")),
+            &["k8s:events"],
+            "The last event of each of its objects.",
+            |c, this, _| Ok(c.plan_events(this.value).into()),
+        ),
+        method::<LoadBalancerPlan>(
+            "says",
+            &[("text", STR)],
+            BOOL,
+            &["k8s:events"],
+            "Whether the last event of one of its objects says this.",
+            |c, this, a| {
+                let wanted = text(a, 0);
+                Ok(c.plan_events(this.value).iter().any(|e| e.value.message.contains(wanted.as_str())).into())
+            },
+        ),
+        method::<LoadBalancerPlan>(
+            "blamed",
+            &[],
+            Ty::List(&Ty::Object("Ingress")),
+            &["k8s:events"],
+            "The ingresses that the controller blames for its failure.",
+            |c, this, _| Ok(c.blamed(this.value).into()),
+        ),
+        method::<LoadBalancerPlan>(
+            "makerRole",
+            &[],
+            Ty::Object("Role"),
+            &["iam:GetRole"],
+            "The role of the controller that makes it.",
+            |c, this, _| Ok(c.maker_role(this.value)?.into()),
+        ),
+        method::<LoadBalancerPlan>(
+            "hasMaker",
+            &[],
+            BOOL,
+            &["k8s:deployments.apps"],
+            "Whether the controller that it asks is deployed.",
+            |c, this, _| Ok((this.maker != "controller" || !c.controllers()?.is_empty()).into()),
+        ),
+        method::<LoadBalancerPlan>(
+            "addressKey",
+            &[],
+            STR,
+            &[],
+            "The annotation by which it names addresses; empty when it names none.",
+            |c, this, _| Ok(c.named_addresses(this.value).map_or("", |(key, _)| key).into()),
+        ),
+        method::<LoadBalancerPlan>("addressCount", &[], Ty::Int, &[], "How many addresses it names.", |c, this, _| {
+            Ok(c.named_addresses(this.value).map_or(0, |(_, list)| list.len()).into())
+        }),
+        method::<LoadBalancerController>(
+            "unreachable",
+            &[],
+            Ty::List(&Ty::Object("Unreachable")),
+            &["ec2:DescribeVpcEndpoints", "ec2:DescribeRouteTables", "k8s:pods"],
+            "The AWS services that it calls from a subnet without a way out and without an endpoint.",
+            |c, this, _| Ok(c.unreachable_services(this.value)?.into()),
+        ),
+        method::<Ingress>(
+            "lacksCertificate",
+            &[],
+            BOOL,
+            &[],
+            "Whether it has an HTTPS listener and names no certificate.",
+            |c, this, _| Ok(c.lacks_certificate(this.value).into()),
+        ),
+        method::<SecurityGroup>(
+            "inboundRules",
+            &[],
+            Ty::Int,
+            &[],
+            "How many inbound rules it holds, as the quota counts them.",
+            |c, this, _| Ok(c.inbound_rules(this.value).into()),
+        ),
+        method::<SecurityGroup>(
+            "carriedByNodes",
+            &[],
+            BOOL,
+            &["ec2:DescribeInstances"],
+            "Whether nodes carry it.",
+            |c, this, _| Ok(this.rec().is_some_and(|r| c.guards_nodes(r.row)).into()),
+        ),
+        method::<SecurityGroup>(
+            "refused",
+            &[],
+            Ty::List(&Ty::Object("Service")),
+            &["k8s:events", "k8s:services"],
+            "The services and ingresses that wait because a security group holds no more rules.",
+            |c, _, _| Ok(c.plans_without_room_for_rules()?.into()),
+        ),
+        method::<Subnet>(
+            "isPublic",
+            &[],
+            BOOL,
+            &["ec2:DescribeRouteTables"],
+            "Whether any route of its route table leads to an internet gateway.",
+            |c, this, _| Ok(c.routes_to_igw(this.value)?.into()),
+        ),
+        method::<LoadBalancerController>(
+            "identity",
+            &[],
+            Ty::Object("Credentials"),
+            &["k8s:serviceaccounts", "eks:ListPodIdentityAssociations"],
+            "The credentials that its service account gives it.",
+            |c, this, _| Ok(Arc::new(c.controller_identity(this.value)?).into()),
+        ),
+        method::<LoadBalancerController>(
+            "trust",
+            &[],
+            Ty::Object("Trust"),
+            &["iam:GetRole", "iam:ListOpenIDConnectProviders", "k8s:serviceaccounts"],
+            "Whether its service account may take its role.",
+            |c, this, _| Ok(Arc::new(c.controller_trust(this.value)?).into()),
+        ),
+        method::<LoadBalancerController>(
+            "role",
+            &[],
+            STR,
+            &["k8s:serviceaccounts", "eks:ListPodIdentityAssociations"],
+            "The ARN of the role under which it calls AWS.",
+            |c, this, _| Ok(c.controller_role(this.value)?.into()),
+        ),
+        method::<LoadBalancerController>(
+            "reachesImds",
+            &[],
+            BOOL,
+            &["ec2:DescribeInstances", "k8s:pods"],
+            "Whether one of its pods can read instance metadata.",
+            |c, this, _| Ok(c.controller_reaches_imds(this.value)?.into()),
+        ),
+        method::<LoadBalancerController>(
+            "instances",
+            &[],
+            Ty::List(&Ty::Object("Instance")),
+            &["ec2:DescribeInstances", "k8s:pods"],
+            "The instances that run its pods.",
+            |c, this, _| {
+                Ok(c.controller_workers(this.value)?
+                    .iter()
+                    .filter_map(|w| w.instance.map(|i| i.row))
+                    .collect::<Vec<_>>()
+                    .into())
+            },
+        ),
+        method::<LoadBalancerController>(
+            "permissionGaps",
+            &[],
+            Ty::List(&Ty::Object("PermissionGap")),
+            IAM,
+            "What it calls to deploy a load balancer and its role does not allow.",
+            |c, this, _| Ok(c.permission_gaps(this.value)?.into()),
+        ),
+        method::<LoadBalancerController>(
+            "sufferers",
+            &[],
+            Ty::List(&Ty::Object("Ingress")),
+            &[],
+            "The ingresses and services that wait for it.",
+            |c, _, _| {
+                let waiting = c.plans()?.iter().filter(|p| p.wanting && p.maker == "controller");
+                let rows =
+                    waiting.flat_map(|p| p.ingresses.iter().map(|i| i.row).chain(p.services.iter().map(|s| s.row)));
+                Ok(rows.collect::<Vec<_>>().into())
+            },
+        ),
+        method::<Ingress>(
+            "unowned",
+            &[],
+            BOOL,
+            &["k8s:ingressclasses.networking.k8s.io"],
+            "Whether it has annotations of the AWS Load Balancer Controller but no class and no default class is there.",
+            |c, this, _| {
+                let classes = c.snapshot.table::<IngressClass>()?;
+                let none = this.spec.ingressClassName.is_empty()
+                    && !this.metadata.annotations.contains_key("kubernetes.io/ingress.class");
+                let default = classes.iter().any(|k| {
+                    k.value
+                        .metadata
+                        .annotations
+                        .get("ingressclass.kubernetes.io/is-default-class")
+                        .is_some_and(|v| v == "true")
+                });
+                Ok((speaks_alb(&this.metadata) && none && !default && c.owner_of(this.value).0 == Owner::Other).into())
+            },
+        ),
+        method::<Ingress>(
+            "classMissing",
+            &[],
+            BOOL,
+            &["k8s:ingressclasses.networking.k8s.io"],
+            "Whether it names an IngressClass that does not exist.",
+            |c, this, _| {
+                let classes = c.snapshot.table::<IngressClass>()?;
+                let name = &this.spec.ingressClassName;
+                Ok((!name.is_empty() && classes.get(name).is_none()).into())
+            },
+        ),
+        method::<Ingress>(
+            "speaksAlb",
+            &[],
+            BOOL,
+            &[],
+            "Whether it has annotations of the AWS Load Balancer Controller.",
+            |_, this, _| Ok(speaks_alb(&this.metadata).into()),
+        ),
+        method::<Ingress>(
+            "albClasses",
+            &[],
+            Ty::List(&Ty::Object("IngressClass")),
+            &["k8s:ingressclasses.networking.k8s.io"],
+            "The ingress classes that make Application Load Balancers.",
+            |c, _, _| {
+                let classes = c.snapshot.table::<IngressClass>()?;
+                Ok(classes
+                    .iter()
+                    .filter(|k| {
+                        matches!(k.value.spec.controller.as_str(), "ingress.k8s.aws/alb" | "eks.amazonaws.com/alb")
+                    })
+                    .collect::<Vec<_>>()
+                    .into())
+            },
+        ),
+        method::<LoadBalancerPath>(
+            "blockers",
+            &[],
+            Ty::List(&Ty::Object("SecurityGroup")),
+            &[],
+            "The objects that block it.",
+            |_, this, _| Ok(this.reach.deciders().into()),
+        ),
+        method::<Event>(
+            "concerns",
+            &[("kind", STR)],
+            BOOL,
+            &[],
+            "Whether it is about an object of this kind.",
+            |_, this, a| Ok((this.involvedObject.kind == text(a, 0)).into()),
+        ),
+    ]
 }
 
 pub(super) fn subjects() -> Vec<Subject> {
-    Vec::new()
+    vec![
+        Subject {
+            schema: LoadBalancerPlan::described,
+            reads: &["k8s:ingresses.networking.k8s.io", "k8s:services", "ec2:DescribeSubnets"],
+            list: |c| Ok(c.plans()?.iter().map(|p| p.clone() as Arc<dyn Shape>).collect()),
+        },
+        Subject {
+            schema: Backend::described,
+            reads: &["k8s:ingresses.networking.k8s.io", "k8s:services"],
+            list: |c| Ok(c.backends()?.into_iter().map(|b| b as Arc<dyn Shape>).collect()),
+        },
+        Subject {
+            schema: LoadBalancerPath::described,
+            reads: &[
+                "ec2:DescribeNetworkInterfaces",
+                "ec2:DescribeSecurityGroups",
+                "ec2:DescribeNetworkAcls",
+                "k8s:pods",
+            ],
+            list: |c| Ok(c.load_balancer_paths()?.into_iter().map(|p| p as Arc<dyn Shape>).collect()),
+        },
+        Subject {
+            schema: TargetGroups::described,
+            reads: &[
+                "ec2:DescribeNetworkInterfaces",
+                "ec2:DescribeSecurityGroups",
+                "k8s:targetgroupbindings.elbv2.k8s.aws",
+            ],
+            list: |c| Ok(c.target_groups()?.into_iter().map(|p| p as Arc<dyn Shape>).collect()),
+        },
+        Subject {
+            schema: LoadBalancerController::described,
+            reads: &["k8s:deployments.apps"],
+            list: |c| Ok(c.controllers()?.iter().map(|p| p.clone() as Arc<dyn Shape>).collect()),
+        },
+        // What functions give back has to be known as a shape, too: each of the controllers' own.
+        Subject {
+            schema: Credentials::described,
+            reads: &["k8s:deployments.apps", "k8s:serviceaccounts"],
+            list: |c| of_controllers(c, |c, one| Ok(vec![Arc::new(c.controller_identity(one)?) as Arc<dyn Shape>])),
+        },
+        Subject {
+            schema: Trust::described,
+            reads: &["k8s:deployments.apps", "iam:GetRole"],
+            list: |c| of_controllers(c, |c, one| Ok(vec![Arc::new(c.controller_trust(one)?) as Arc<dyn Shape>])),
+        },
+        Subject {
+            schema: PermissionGap::described,
+            reads: IAM,
+            list: |c| {
+                of_controllers(c, |c, one| {
+                    Ok(c.permission_gaps(one)?.into_iter().map(|g| g as Arc<dyn Shape>).collect())
+                })
+            },
+        },
+        Subject {
+            schema: Unreachable::described,
+            reads: &["ec2:DescribeVpcEndpoints", "ec2:DescribeRouteTables", "k8s:pods"],
+            list: |c| {
+                of_controllers(c, |c, one| {
+                    Ok(c.unreachable_services(one)?.into_iter().map(|u| u as Arc<dyn Shape>).collect())
+                })
+            },
+        },
+    ]
+}
+
+type Shapes = Known<Vec<Arc<dyn Shape>>>;
+
+fn of_controllers(c: &Arc<Cluster>, each: fn(&Cluster, &LoadBalancerController) -> Shapes) -> Shapes {
+    let mut all = Vec::new();
+    for controller in c.controllers()? {
+        all.extend(each(c, controller)?);
+    }
+    Ok(all)
 }

@@ -1,0 +1,548 @@
+//! Which ingresses and services ask for a load balancer, of whom, and whether they have it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::Cluster;
+use super::controller::LoadBalancerController;
+use crate::shape::ec2::Subnet;
+use crate::shape::k8s::{Event, Ingress, IngressBackend, IngressClass, IngressClassParams, ObjectMeta, Pod, Service};
+use crate::shape::{Link, Str, derived};
+use crate::snapshot::{Known, Rec};
+
+derived! {
+    /// A load balancer that an ingress (or a group of them) or a service asks for.
+    LoadBalancerPlan {
+        /// `namespace/name` of the ingress or service, or the name of the ingress group.
+        name: Str,
+        /// `Ingress`, `IngressGroup` or `Service`.
+        kind: Str,
+        /// `application`, `network` or `classic`.
+        balancer: Str,
+        /// Who makes it: `controller` (AWS Load Balancer Controller), `auto` (EKS Auto Mode) or `in-tree`.
+        maker: Str,
+        /// `internet-facing` or `internal`.
+        scheme: Str,
+        /// It waits for its load balancer, or its last reconciliation failed.
+        wanting: bool,
+        /// It has a load balancer.
+        deployed: bool,
+        /// Asked for with IPv6.
+        dualstack: bool,
+        ingresses: Vec<Link<Ingress>>,
+        services: Vec<Link<Service>>,
+        /// Subnets that it names (ids or names).
+        named: Vec<Str>,
+        /// The tag that subnets for its scheme carry.
+        roleTag: Str,
+        /// What is wrong with its subnets; `unknown` with its reason, or empty.
+        fault: Str,
+        reason: Str,
+        /// Subnets that carry the role tag (or are named).
+        considered: Vec<Link<Subnet>>,
+        /// Of these, with fewer than 8 free addresses.
+        full: Vec<Link<Subnet>>,
+        /// Of these, tagged for other clusters only.
+        foreign: Vec<Link<Subnet>>,
+        /// Of these, without an IPv6 range.
+        noIpv6: Vec<Link<Subnet>>,
+        /// One for each zone.
+        chosen: Vec<Link<Subnet>>,
+        /// Of the chosen, in a zone of another kind than most.
+        odd: Vec<Link<Subnet>>,
+        /// The zones of the chosen ones.
+        zones: Vec<Str>,
+        /// Subnets of the VPC of the kind that the scheme needs, by their route table.
+        suitable: Vec<Link<Subnet>>,
+        /// Subnets whose role tag has another value, case or spaces.
+        misspelt: Vec<Link<Subnet>>,
+        /// Of the chosen, those without a route to an internet gateway though it faces the internet.
+        closed: Vec<Link<Subnet>>,
+        /// Names that it gives and no subnet has.
+        lost: Vec<Str>,
+    }
+
+    /// A backend of an ingress, or a service with a load balancer.
+    Backend {
+        /// `Ingress` or `Service`: who asks.
+        kind: Str,
+        /// `namespace/name` of who asks.
+        owner: Str,
+        ingresses: Vec<Link<Ingress>>,
+        /// `namespace/name` of the service.
+        service: Str,
+        found: Option<Link<Service>>,
+        /// The port that is asked for, as the ingress gives it; empty for any.
+        port: Str,
+        /// Whether the service has such a port.
+        portFound: bool,
+        /// The ports that the service has.
+        ports: Str,
+        /// `ip` or `instance`.
+        targetType: Str,
+        /// The service's type.
+        serviceType: Str,
+        wanting: bool,
+        /// `namespace/name` of similar services when there is none.
+        similar: Vec<Str>,
+        /// Other ingresses of the same group.
+        others: Vec<Link<Ingress>>,
+        /// Pods that the service's selector picks.
+        pods: i64,
+        /// Pods of the namespace that the selector nearly picks.
+        nearly: Vec<Link<Pod>>,
+        /// The service's selector.
+        selector: Str,
+        /// Whether pods are expected here at all.
+        selects: bool,
+    }
+}
+
+const ALB: &str = "alb.ingress.kubernetes.io/";
+const NLB: &str = "service.beta.kubernetes.io/aws-load-balancer-";
+
+/// Who handles an ingress.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    Controller,
+    Auto,
+    /// Another controller, or nobody that we know.
+    Other,
+}
+
+pub(super) fn alb<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    meta.annotations.get(format!("{ALB}{key}").as_str()).map(|v| v.trim())
+}
+
+pub(super) fn nlb<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
+    meta.annotations.get(format!("{NLB}{key}").as_str()).map(|v| v.trim())
+}
+
+pub(super) fn words(list: &str) -> Vec<Str> {
+    list.split(',').map(str::trim).filter(|w| !w.is_empty()).map(Str::new).collect()
+}
+
+/// Whether an ingress has annotations of the AWS Load Balancer Controller.
+pub fn speaks_alb(meta: &ObjectMeta) -> bool {
+    meta.annotations.keys().any(|k| k.starts_with(ALB))
+}
+
+/// Something that asks for a load balancer.
+pub(super) struct Ask<'a> {
+    pub plan: LoadBalancerPlan,
+    pub controller: Option<Arc<LoadBalancerController>>,
+    pub params: Option<&'a IngressClassParams>,
+}
+
+impl Cluster {
+    /// The class of an ingress and who handles it.
+    pub fn owner_of(&self, ingress: &Ingress) -> (Owner, Option<Rec<'_, IngressClass>>) {
+        let tables = &self.snapshot.tables;
+        let legacy = ingress.metadata.annotations.get("kubernetes.io/ingress.class");
+        let name = &ingress.spec.ingressClassName;
+        if !name.is_empty() {
+            let class = tables.ingress_classes.get(name);
+            let owner = match class.map(|c| c.value.spec.controller.as_str()) {
+                Some("ingress.k8s.aws/alb") => Owner::Controller,
+                Some("eks.amazonaws.com/alb") => Owner::Auto,
+                _ => Owner::Other,
+            };
+            return (owner, class);
+        }
+        match legacy {
+            Some(legacy) => {
+                let ours = match self.controllers() {
+                    Ok([]) | Err(_) => legacy == "alb",
+                    Ok(all) => all.iter().any(|c| c.ingressClass == *legacy),
+                };
+                (if ours { Owner::Controller } else { Owner::Other }, None)
+            }
+            None => {
+                let all = self.controllers().is_ok_and(|all| all.iter().any(|c| c.ingressClass.is_empty()));
+                (if all { Owner::Controller } else { Owner::Other }, None)
+            }
+        }
+    }
+
+    pub(super) fn params_of(&self, class: Option<Rec<'_, IngressClass>>) -> Option<&IngressClassParams> {
+        let parameters = class?.value.spec.parameters.as_ref()?;
+        if parameters.kind != "IngressClassParams" {
+            return None;
+        }
+        self.snapshot.tables.ingress_class_params.get(&parameters.name).map(|p| p.value)
+    }
+
+    /// Who handles a service of type LoadBalancer: `controller`, `auto`, `in-tree`, or somebody else.
+    pub fn maker_of(&self, service: &Service) -> Option<&'static str> {
+        if service.spec.r#type != "LoadBalancer" {
+            return None;
+        }
+        let class = &service.spec.loadBalancerClass;
+        if !class.is_empty() {
+            let named = self.controllers().is_ok_and(|all| all.iter().any(|c| c.loadBalancerClass == *class));
+            return match class.as_str() {
+                "eks.amazonaws.com/nlb" => Some("auto"),
+                "service.k8s.aws/nlb" => Some("controller"),
+                _ if named => Some("controller"),
+                _ => None,
+            };
+        }
+        match nlb(&service.metadata, "type") {
+            Some("external" | "nlb-ip") => Some("controller"),
+            _ if self.auto_mode() => None,
+            _ => Some("in-tree"),
+        }
+    }
+
+    /// Whether any ingress or service of the AWS Load Balancer Controller waits or fails.
+    pub(super) fn wants_load_balancer(&self) -> bool {
+        let tables = &self.snapshot.tables;
+        tables.ingresses.iter().any(|i| {
+            i.value.metadata.deletionTimestamp.is_empty() && {
+                let class = i.spec.ingressClassName.as_str();
+                let known =
+                    tables.ingress_classes.get(class).is_some_and(|c| c.spec.controller == "ingress.k8s.aws/alb");
+                let legacy = i.metadata.annotations.get("kubernetes.io/ingress.class").is_some_and(|c| c == "alb");
+                (known || legacy) && (i.status.loadBalancer.ingress.is_empty() || self.fails("Ingress", &i.metadata))
+            }
+        }) || tables.services.iter().filter(|s| s.spec.r#type == "LoadBalancer").any(|s| {
+            let ours = s.spec.loadBalancerClass == "service.k8s.aws/nlb"
+                || (s.spec.loadBalancerClass.is_empty()
+                    && matches!(nlb(&s.value.metadata, "type"), Some("external" | "nlb-ip")));
+            ours && (s.status.loadBalancer.ingress.is_empty() || self.fails("Service", &s.metadata))
+        })
+    }
+
+    /// Whether the last word about an object is a failure to reconcile it.
+    pub(super) fn fails(&self, kind: &str, meta: &ObjectMeta) -> bool {
+        self.last_event(kind, meta)
+            .is_some_and(|e| e.value.reason.starts_with("Failed") || e.value.reason == "SyncLoadBalancerFailed")
+    }
+
+    /// The last event about the reconciliation of an object.
+    pub fn last_event(&self, kind: &str, meta: &ObjectMeta) -> Option<Rec<'_, Event>> {
+        let index = self.cache.events.get_or_init(|| {
+            let mut index: BTreeMap<(Str, Str, Str), u32> = BTreeMap::new();
+            let events = &self.snapshot.tables.events;
+            for event in events.iter() {
+                let object = &event.value.involvedObject;
+                let of_load_balancers = matches!(object.kind.as_str(), "Ingress" | "Service" | "TargetGroupBinding");
+                if !of_load_balancers {
+                    continue;
+                }
+                let key = (object.kind.clone(), object.namespace.clone(), object.name.clone());
+                let when = |e: &Event| {
+                    if e.lastTimestamp.is_empty() { e.eventTime.clone() } else { e.lastTimestamp.clone() }
+                };
+                let newest = index.get(&key).is_none_or(|&known| when(events.at(known).value) <= when(event.value));
+                if newest {
+                    index.insert(key, event.row.index);
+                }
+            }
+            index
+        });
+        let key = (Str::new(kind), meta.namespace.clone(), meta.name.clone());
+        index.get(&key).map(|&i| self.snapshot.tables.events.at(i))
+    }
+
+    /// Everything that asks for a load balancer, with its subnets chosen.
+    pub fn plans(&self) -> Known<&[Arc<LoadBalancerPlan>]> {
+        self.snapshot.table::<Service>()?;
+        Ok(self
+            .cache
+            .plans
+            .get_or_init(|| self.asks().into_iter().map(|ask| Arc::new(self.choose_subnets(ask))).collect()))
+    }
+
+    fn asks(&self) -> Vec<Ask<'_>> {
+        let tables = &self.snapshot.tables;
+        let controller = self.controllers().ok().and_then(|all| all.first().cloned());
+        let mut groups: BTreeMap<(bool, Str), Vec<(Rec<'_, Ingress>, Owner, Option<&IngressClassParams>)>> =
+            BTreeMap::new();
+        for ingress in tables.ingresses.iter().filter(|i| i.metadata.deletionTimestamp.is_empty()) {
+            let (owner, class) = self.owner_of(ingress.value);
+            if owner == Owner::Other {
+                continue;
+            }
+            let params = self.params_of(class);
+            let group = params
+                .and_then(|p| p.spec.group.as_ref())
+                .map(|g| g.name.as_str())
+                .or_else(|| alb(&ingress.value.metadata, "group.name"))
+                .filter(|g| !g.is_empty());
+            let key = match group {
+                Some(group) => (true, Str::new(group)),
+                None => {
+                    (false, compact_str::format_compact!("{}/{}", ingress.metadata.namespace, ingress.metadata.name))
+                }
+            };
+            groups.entry(key).or_default().push((ingress, owner, params));
+        }
+        let mut asks = Vec::new();
+        for ((grouped, name), members) in groups {
+            let auto = members.iter().any(|(_, owner, _)| *owner == Owner::Auto);
+            let params = members.iter().find_map(|(_, _, p)| *p);
+            let first = |key: &str| members.iter().find_map(|(i, _, _)| alb(&i.value.metadata, key));
+            let scheme = params
+                .map(|p| p.spec.scheme.as_str())
+                .filter(|s| !s.is_empty())
+                .or_else(|| first("scheme"))
+                .map(Str::new)
+                .or_else(|| controller.as_ref().filter(|_| !auto).map(|c| c.scheme.clone()))
+                .unwrap_or_else(|| Str::const_new("internal"));
+            let dualstack = params
+                .map(|p| p.spec.ipAddressType.as_str())
+                .filter(|s| !s.is_empty())
+                .or_else(|| first("ip-address-type"))
+                .is_some_and(|t| t.starts_with("dualstack"));
+            let deployed = members.iter().all(|(i, _, _)| !i.status.loadBalancer.ingress.is_empty());
+            let failing = members.iter().any(|(i, _, _)| self.fails("Ingress", &i.metadata));
+            let mut plan = blank(name, if grouped { "IngressGroup" } else { "Ingress" }, "application", scheme);
+            plan.maker = Str::const_new(if auto { "auto" } else { "controller" });
+            plan.wanting = !deployed || failing;
+            plan.deployed = deployed;
+            plan.dualstack = dualstack;
+            plan.named = first("subnets").map(words).unwrap_or_default();
+            plan.ingresses = members.iter().map(|(i, _, _)| Link::new(i.row)).collect();
+            asks.push(Ask { plan, controller: controller.clone(), params });
+        }
+        for service in tables.services.iter().filter(|s| s.metadata.deletionTimestamp.is_empty()) {
+            let Some(maker) = self.maker_of(service.value) else { continue };
+            let meta = &service.value.metadata;
+            let inner = nlb(meta, "internal");
+            let scheme = match (maker, nlb(meta, "scheme")) {
+                ("in-tree", _) => match inner {
+                    None | Some("" | "false") => "internet-facing",
+                    Some(_) => "internal",
+                },
+                (_, Some(scheme)) if !scheme.is_empty() => scheme,
+                _ => match inner {
+                    Some("false") => "internet-facing",
+                    Some(_) => "internal",
+                    None => {
+                        controller.as_ref().filter(|_| maker == "controller").map_or("internal", |c| c.scheme.as_str())
+                    }
+                },
+            };
+            let balancer = if maker != "in-tree" || nlb(meta, "type") == Some("nlb") { "network" } else { "classic" };
+            let name = compact_str::format_compact!("{}/{}", meta.namespace, meta.name);
+            let deployed = !service.status.loadBalancer.ingress.is_empty();
+            let mut plan = blank(name, "Service", balancer, Str::new(scheme));
+            plan.maker = Str::const_new(maker);
+            plan.wanting = !deployed || self.fails("Service", meta);
+            plan.deployed = deployed;
+            plan.dualstack = nlb(meta, "ip-address-type").is_some_and(|t| t.starts_with("dualstack"));
+            plan.named = nlb(meta, "subnets").map(words).unwrap_or_default();
+            plan.services = vec![Link::new(service.row)];
+            asks.push(Ask { plan, controller: controller.clone(), params: None });
+        }
+        asks
+    }
+
+    /// The backends of the ingresses that we know the handler of, and the services with load balancers.
+    pub fn backends(&self) -> Known<Vec<Arc<Backend>>> {
+        let services = self.snapshot.table::<Service>()?;
+        let tables = &self.snapshot.tables;
+        let controller = self.controllers().ok().and_then(|all| all.first().cloned());
+        let mut pods: BTreeMap<Str, Vec<Rec<'_, Pod>>> = BTreeMap::new();
+        let wanted: std::collections::BTreeSet<&str> = tables
+            .ingresses
+            .iter()
+            .map(|i| i.value.metadata.namespace.as_str())
+            .chain(
+                services
+                    .iter()
+                    .filter(|s| s.spec.r#type == "LoadBalancer")
+                    .map(|s| s.value.metadata.namespace.as_str()),
+            )
+            .collect();
+        for pod in tables.pods.iter().filter(|p| wanted.contains(p.metadata.namespace.as_str())) {
+            pods.entry(pod.metadata.namespace.clone()).or_default().push(pod);
+        }
+        let plans = self.plans()?;
+        let mut found: Vec<Arc<Backend>> = Vec::new();
+        for ingress in tables.ingresses.iter().filter(|i| i.metadata.deletionTimestamp.is_empty()) {
+            let (owner, class) = self.owner_of(ingress.value);
+            if owner == Owner::Other {
+                continue;
+            }
+            let meta = &ingress.value.metadata;
+            let params = self.params_of(class);
+            let plan = plans.iter().find(|p| p.ingresses.iter().any(|i| i.row == ingress.row));
+            let paths = ingress
+                .value
+                .spec
+                .rules
+                .iter()
+                .filter_map(|r| r.http.as_ref())
+                .flat_map(|h| h.paths.iter().map(|p| &p.backend));
+            let mut seen: Vec<&IngressBackend> = Vec::new();
+            for backend in paths.chain(&ingress.value.spec.defaultBackend) {
+                if seen.contains(&backend) {
+                    continue;
+                }
+                seen.push(backend);
+                let Some(named) = &backend.service else { continue };
+                if named.port.name == "use-annotation" || alb(meta, &format!("actions.{}", named.name)).is_some() {
+                    continue;
+                }
+                let id = compact_str::format_compact!("{}/{}", meta.namespace, named.name);
+                let service = services.get(&id);
+                let port = named.port.number.map_or_else(|| named.port.name.clone(), |n| n.to_string().into());
+                let target = service
+                    .and_then(|s| alb(&s.value.metadata, "target-type"))
+                    .or_else(|| alb(meta, "target-type"))
+                    .or_else(|| params.map(|p| p.spec.targetType.as_str()).filter(|t| !t.is_empty()))
+                    .map(Str::new)
+                    .unwrap_or_else(|| match (owner, &controller) {
+                        (Owner::Auto, _) => Str::const_new("ip"),
+                        (_, Some(controller)) => controller.targetType.clone(),
+                        _ => Str::const_new("instance"),
+                    });
+                let mut backend = self.backend(&id, service, &port, pods.get(&meta.namespace).map_or(&[][..], |p| p));
+                backend.kind = Str::const_new("Ingress");
+                backend.owner = compact_str::format_compact!("{}/{}", meta.namespace, meta.name);
+                backend.ingresses = vec![Link::new(ingress.row)];
+                backend.targetType = target;
+                backend.wanting = ingress.value.status.loadBalancer.ingress.is_empty() || self.fails("Ingress", meta);
+                backend.others = plan
+                    .map(|p| p.ingresses.iter().copied().filter(|i| i.row != ingress.row).collect())
+                    .unwrap_or_default();
+                found.push(Arc::new(backend));
+            }
+        }
+        for service in services.iter().filter(|s| s.metadata.deletionTimestamp.is_empty()) {
+            let Some(maker) = self.maker_of(service.value) else { continue };
+            let meta = &service.value.metadata;
+            let id = compact_str::format_compact!("{}/{}", meta.namespace, meta.name);
+            let mut backend = self.backend(&id, Some(service), "", pods.get(&meta.namespace).map_or(&[][..], |p| p));
+            backend.kind = Str::const_new("Service");
+            backend.owner = id;
+            backend.targetType = match (maker, nlb(meta, "nlb-target-type")) {
+                ("in-tree", _) => Str::const_new("instance"),
+                (_, Some(target)) => Str::new(target),
+                ("auto", None) => Str::const_new("ip"),
+                (_, None) if nlb(meta, "type") == Some("nlb-ip") => Str::const_new("ip"),
+                _ => controller.as_ref().map_or(Str::const_new("instance"), |c| c.targetType.clone()),
+            };
+            backend.wanting = service.value.status.loadBalancer.ingress.is_empty() || self.fails("Service", meta);
+            found.push(Arc::new(backend));
+        }
+        Ok(found)
+    }
+
+    fn backend(&self, id: &str, service: Option<Rec<'_, Service>>, port: &str, pods: &[Rec<'_, Pod>]) -> Backend {
+        let tables = &self.snapshot.tables;
+        let (namespace, name) = id.split_once('/').unwrap_or_default();
+        let ports: Vec<String> = service
+            .iter()
+            .flat_map(|s| s.value.spec.ports.iter())
+            .map(|p| match (p.port, p.name.as_str()) {
+                (Some(number), "") => number.to_string(),
+                (Some(number), name) => format!("{number} ({name})"),
+                (None, name) => name.to_owned(),
+            })
+            .collect();
+        let port_found = port.is_empty()
+            || service.is_some_and(|s| {
+                s.value.spec.ports.iter().any(|p| p.name == port || p.port.is_some_and(|n| n.to_string() == port))
+            });
+        let selector = service.map(|s| &s.value.spec.selector).filter(|s| !s.is_empty());
+        let fits = |p: &Rec<'_, Pod>| {
+            selector.map_or(0, |s| s.iter().filter(|(k, v)| p.value.metadata.labels.get(*k) != Some(v)).count())
+        };
+        let picked = pods.iter().filter(|p| selector.is_some() && fits(p) == 0).count();
+        let workloads = tables.deployments.iter().map(|d| (&d.value.metadata, &d.value.spec.template.metadata.labels));
+        let sets = tables.daemon_sets.iter().map(|d| (&d.value.metadata, &d.value.spec.template.metadata.labels));
+        let made = selector.is_some_and(|s| {
+            workloads
+                .chain(sets)
+                .any(|(meta, labels)| meta.namespace == namespace && s.iter().all(|(k, v)| labels.get(k) == Some(v)))
+        });
+        let nearly: Vec<Link<Pod>> = if picked == 0 && !made {
+            let few = selector.map_or(0, |s| s.len());
+            pods.iter()
+                .filter(|p| {
+                    let off = fits(p);
+                    // Off by one label of several, or of one label the same key with another value.
+                    off == 1
+                        && (few > 1
+                            || selector.is_some_and(|s| s.keys().all(|k| p.value.metadata.labels.contains_key(k))))
+                })
+                .map(|p| Link::new(p.row))
+                .collect()
+        } else {
+            Vec::new()
+        };
+        let similar = match service {
+            Some(_) => Vec::new(),
+            None => tables
+                .services
+                .iter()
+                .filter(|s| {
+                    s.metadata.name == name
+                        || (s.metadata.namespace == namespace
+                            && (name.contains(s.metadata.name.as_str()) || s.metadata.name.contains(name)))
+                })
+                .map(|s| compact_str::format_compact!("{}/{}", s.metadata.namespace, s.metadata.name))
+                .collect(),
+        };
+        let shown: Vec<String> = selector.iter().flat_map(|s| s.iter()).map(|(k, v)| format!("{k}={v}")).collect();
+        Backend {
+            kind: Str::default(),
+            owner: Str::default(),
+            ingresses: Vec::new(),
+            service: Str::new(id),
+            found: service.map(|s| Link::new(s.row)),
+            port: Str::new(port),
+            portFound: port_found,
+            ports: ports.join(", ").into(),
+            targetType: Str::default(),
+            serviceType: match service.map(|s| s.value.spec.r#type.as_str()) {
+                None | Some("") => Str::const_new("ClusterIP"),
+                Some(kind) => Str::new(kind),
+            },
+            wanting: false,
+            similar,
+            others: Vec::new(),
+            pods: picked as i64,
+            nearly,
+            selector: shown.join(",").into(),
+            selects: selector.is_some() && !made,
+        }
+    }
+}
+
+fn blank(name: Str, kind: &'static str, balancer: &'static str, scheme: Str) -> LoadBalancerPlan {
+    LoadBalancerPlan {
+        name,
+        kind: Str::const_new(kind),
+        balancer: Str::const_new(balancer),
+        maker: Str::default(),
+        roleTag: Str::const_new(if scheme == "internal" {
+            "kubernetes.io/role/internal-elb"
+        } else {
+            "kubernetes.io/role/elb"
+        }),
+        scheme,
+        wanting: false,
+        deployed: false,
+        dualstack: false,
+        ingresses: Vec::new(),
+        services: Vec::new(),
+        named: Vec::new(),
+        fault: Str::default(),
+        reason: Str::default(),
+        considered: Vec::new(),
+        full: Vec::new(),
+        foreign: Vec::new(),
+        noIpv6: Vec::new(),
+        chosen: Vec::new(),
+        odd: Vec::new(),
+        zones: Vec::new(),
+        suitable: Vec::new(),
+        misspelt: Vec::new(),
+        closed: Vec::new(),
+        lost: Vec::new(),
+    }
+}
