@@ -1,5 +1,6 @@
 //! What EKS adds to a network: the cluster that is checked and what belongs to it.
 
+pub mod backend;
 pub mod cni;
 pub mod controller;
 pub mod controller_calls;
@@ -59,6 +60,7 @@ struct Cache {
     pods: OnceLock<pods::Index>,
     controllers: OnceLock<Vec<Arc<controller::LoadBalancerController>>>,
     plans: OnceLock<Vec<Arc<ingress::LoadBalancerPlan>>>,
+    backends: OnceLock<Vec<Arc<backend::Backend>>>,
     /// The newest event about an ingress, service or target group binding.
     events: OnceLock<std::collections::BTreeMap<(Str, Str, Str), u32>>,
 }
