@@ -1,6 +1,7 @@
 //! What EKS adds to a network: the cluster that is checked and what belongs to it.
 
 pub mod addresses;
+pub mod backend;
 pub mod capacity;
 pub mod cni;
 pub mod cni_identity;
@@ -69,6 +70,7 @@ struct Cache {
     pods: OnceLock<pods::Index>,
     controllers: OnceLock<Vec<Arc<controller::LoadBalancerController>>>,
     plans: OnceLock<Vec<Arc<ingress::LoadBalancerPlan>>>,
+    backends: OnceLock<Vec<Arc<backend::Backend>>>,
     /// The newest event about an ingress, service or target group binding.
     events: OnceLock<std::collections::BTreeMap<(Str, Str, Str), u32>>,
 }

@@ -1,7 +1,7 @@
 //! The paths that a load balancer needs: control plane to the controller's webhook, load balancer to its targets, node
 //! to the pods behind it; and the security groups that the controller may open.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -141,6 +141,13 @@ impl Cluster {
             }
         }
         let mut found: BTreeMap<(Vec<Str>, Vec<Str>, Str, Str, u16), LoadBalancerPath> = BTreeMap::new();
+        let mut of_instance: HashMap<&str, Row> = HashMap::new();
+        for worker in self.workers()? {
+            if let (Some(instance), Some(interface)) = (worker.instance, worker.interface) {
+                of_instance.insert(tables.instances.at(instance.row.index).value.InstanceId.as_str(), interface.row);
+            }
+        }
+        let (ambiguous, refused) = (self.target_groups().unwrap_or_default(), self.plans_without_room_for_rules()?);
         for group in tables.target_groups.iter().filter(|g| g.VpcId == vpc) {
             let name = super::identity::role_name(&group.value.TargetGroupArn);
             let health = healths
@@ -156,7 +163,9 @@ impl Cluster {
                 let port = target.Target.Port.and_then(|p| u16::try_from(p).ok());
                 let check = target.HealthCheckPort.as_int().and_then(|p| u16::try_from(p).ok());
                 let Some(port) = port.or(check) else { continue };
-                let Some((interface, address)) = self.target_interface(&vpc, &target.Target.Id) else { continue };
+                let Some((interface, address)) = self.target_interface(&vpc, &of_instance, &target.Target.Id) else {
+                    continue;
+                };
                 for arn in &group.value.LoadBalancerArns {
                     let Some(balancer) = balancers.get(arn) else { continue };
                     for source in of_balancer.get(described(arn)).into_iter().flatten() {
@@ -197,19 +206,30 @@ impl Cluster {
                 }
             }
         }
-        Ok(found.into_values().map(Arc::new).collect())
+        // The controller would have opened these groups, but could not: that is told of the groups.
+        let stuck = |path: &LoadBalancerPath| {
+            let same =
+                |set: &Arc<TargetGroups>| set.tagged.len() != 1 && path.groups.iter().all(|g| set.groups.contains(g));
+            let full = |g: &Link<SecurityGroup>| {
+                self.inbound_rules(self.snapshot.tables.security_groups.at(g.row.index).value) >= 60
+            };
+            path.groupsBlock && (ambiguous.iter().any(same) || (!refused.is_empty() && path.groups.iter().any(full)))
+        };
+        Ok(found.into_values().filter(|p| !stuck(p)).map(Arc::new).collect())
     }
 
-    fn target_interface(&self, vpc: &str, id: &str) -> Option<(Rec<'_, NetworkInterface>, Option<IpAddr>)> {
+    fn target_interface(
+        &self,
+        vpc: &str,
+        of_instance: &HashMap<&str, Row>,
+        id: &str,
+    ) -> Option<(Rec<'_, NetworkInterface>, Option<IpAddr>)> {
+        let interfaces = &self.snapshot.tables.network_interfaces;
         if id.starts_with("i-") {
-            let worker = self.workers().ok()?.iter().find(|w| {
-                w.instance.is_some_and(|i| self.snapshot.tables.instances.at(i.row.index).InstanceId == id)
-            })?;
-            return Some((self.snapshot.tables.network_interfaces.at(worker.interface?.row.index), None));
+            return Some((interfaces.at(of_instance.get(id)?.index), None));
         }
         let address: IpAddr = id.parse().ok()?;
-        let row = self.network.interface_of(vpc, address)?;
-        Some((self.snapshot.tables.network_interfaces.at(row.index), Some(address)))
+        Some((interfaces.at(self.network.interface_of(vpc, address)?.index), Some(address)))
     }
 
     /// The paths from nodes to the pods behind services with instance targets: kube-proxy forwards from every node.
@@ -234,6 +254,7 @@ impl Cluster {
             }
         }
         let mut found: BTreeMap<(Str, Vec<Str>, Str, Vec<Str>, u16), LoadBalancerPath> = BTreeMap::new();
+        let mut open = BTreeSet::new();
         for slice in slices.iter() {
             let Some(service) = slice.value.metadata.labels.get("kubernetes.io/service-name") else { continue };
             let id = compact_str::format_compact!("{}/{}", slice.value.metadata.namespace, service);
@@ -251,6 +272,9 @@ impl Cluster {
                             continue;
                         }
                         let key = (subnet.clone(), groups.clone(), to.SubnetId.clone(), group_ids(to.value), port);
+                        if open.contains(&key) {
+                            continue;
+                        }
                         let path = match found.get_mut(&key) {
                             Some(path) => path,
                             None => {
@@ -258,6 +282,7 @@ impl Cluster {
                                     End::Interface { id: to.value.NetworkInterfaceId.clone(), address: Some(address) };
                                 let flow = Flow::tcp(End::interface(&node.NetworkInterfaceId), end, port);
                                 if self.network.decide(&flow) != Disposition::Blocked {
+                                    open.insert(key);
                                     continue;
                                 }
                                 let path = self.path("node", &id, &address.to_string(), node.value, to.value, &flow);

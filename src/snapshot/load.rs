@@ -164,10 +164,15 @@ fn read(snapshot: &mut Snapshot, document: &Document, index: u32) {
         return;
     }
     let mut seen = Seen::default();
-    let mut reader = serde_json::Deserializer::from_str(&document.text);
-    let fast = Top { tables: &mut snapshot.tables, document: index, seen: &mut seen }
-        .deserialize(&mut reader)
-        .and_then(|()| reader.end());
+    let mut fast = quick(snapshot, document, index, &mut seen, by_stem(stem));
+    if fast.is_err() && seen.unsorted.is_some() {
+        // The first item tells what the file's name did not.
+        if let Some(guess) = first_kind(&document.text) {
+            snapshot.tables.forget(index);
+            seen = Seen::default();
+            fast = quick(snapshot, document, index, &mut seen, Some(guess));
+        }
+    }
     if let Err(error) = fast {
         snapshot.tables.forget(index);
         if !error.is_data() && seen.unsorted.is_none() {
@@ -209,6 +214,59 @@ fn read(snapshot: &mut Snapshot, document: &Document, index: u32) {
     for table in seen.tables {
         note(snapshot, table, None);
     }
+}
+
+/// Reads a document in one go. `guess` is the kind of items that tell their own only after their content.
+fn quick(
+    snapshot: &mut Snapshot,
+    document: &Document,
+    index: u32,
+    seen: &mut Seen,
+    guess: Option<TableId>,
+) -> Result<(), serde_json::Error> {
+    let mut reader = serde_json::Deserializer::from_str(&document.text);
+    Top { tables: &mut snapshot.tables, document: index, seen, guess }.deserialize(&mut reader)?;
+    reader.end()
+}
+
+/// The table of a list's first item.
+fn first_kind(text: &str) -> Option<TableId> {
+    #[derive(serde::Deserialize)]
+    struct First<'a> {
+        #[serde(borrow, default)]
+        items: Head<'a>,
+    }
+    #[derive(Default)]
+    struct Head<'a>(Option<Kinded<'a>>);
+    impl<'de: 'a, 'a> serde::Deserialize<'de> for Head<'a> {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            struct Only<'a>(std::marker::PhantomData<&'a ()>);
+            impl<'de: 'a, 'a> Visitor<'de> for Only<'a> {
+                type Value = Head<'a>;
+                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    f.write_str("a list")
+                }
+                fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Head<'a>, A::Error> {
+                    let first = seq.next_element()?;
+                    while seq.next_element::<IgnoredAny>()?.is_some() {}
+                    Ok(Head(first))
+                }
+            }
+            deserializer.deserialize_seq(Only(std::marker::PhantomData))
+        }
+    }
+    let first: First<'_> = serde_json::from_str(text).ok()?;
+    let first = first.items.0?;
+    by_kind(&first.kind, &first.api_version)
+}
+
+/// What a Kubernetes object says of itself.
+#[derive(serde::Deserialize)]
+struct Kinded<'a> {
+    #[serde(borrow, default)]
+    kind: Cow<'a, str>,
+    #[serde(borrow, default, rename = "apiVersion")]
+    api_version: Cow<'a, str>,
 }
 
 /// Notes that an operation was answered, and what was wrong with the answer.
@@ -398,6 +456,7 @@ struct Top<'a> {
     tables: &'a mut Tables,
     document: u32,
     seen: &'a mut Seen,
+    guess: Option<TableId>,
 }
 
 impl<'de> DeserializeSeed<'de> for Top<'_> {
@@ -413,7 +472,7 @@ impl<'de> Visitor<'de> for Top<'_> {
         f.write_str("an object, as `aws ... --output json` or `kubectl ... --output json` prints it")
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let Top { tables, document, seen } = self;
+        let Top { tables, document, seen, guess } = self;
         let (mut kind, mut api_version): (Cow<'de, str>, Cow<'de, str>) = (Cow::Borrowed(""), Cow::Borrowed(""));
         while let Some(Key(key)) = map.next_key()? {
             match &*key {
@@ -426,7 +485,7 @@ impl<'de> Visitor<'de> for Top<'_> {
                     if let Some(table) = assumed {
                         seen.table(table);
                     }
-                    map.next_value_seed(Items { tables, document, seen, assumed })?;
+                    map.next_value_seed(Items { tables, document, seen, assumed, guess })?;
                 }
                 "metadata" | "spec" | "status"
                     if !kind.is_empty() && !kind.ends_with("List") && by_kind(&kind, &api_version).is_some() =>
@@ -517,6 +576,7 @@ struct Items<'a> {
     document: u32,
     seen: &'a mut Seen,
     assumed: Option<TableId>,
+    guess: Option<TableId>,
 }
 impl<'de> DeserializeSeed<'de> for Items<'_> {
     type Value = ();
@@ -533,11 +593,11 @@ impl<'de> Visitor<'de> for Items<'_> {
         Ok(())
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        let Items { tables, document, seen, assumed } = self;
+        let Items { tables, document, seen, assumed, mut guess } = self;
         let mut i = 0;
         loop {
             let place = Place { document, element: Element::Item("items", i) };
-            if seq.next_element_seed(Item { tables, place, seen, assumed })?.is_none() {
+            if seq.next_element_seed(Item { tables, place, seen, assumed, guess: &mut guess })?.is_none() {
                 return Ok(());
             }
             i += 1;
@@ -550,6 +610,8 @@ struct Item<'a> {
     place: Place,
     seen: &'a mut Seen,
     assumed: Option<TableId>,
+    /// What the item before was, or what the file's name says.
+    guess: &'a mut Option<TableId>,
 }
 impl<'de> DeserializeSeed<'de> for Item<'_> {
     type Value = ();
@@ -567,12 +629,24 @@ impl<'de> Visitor<'de> for Item<'_> {
     }
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         // kubectl sorts keys: apiVersion and kind come before the rest, except for `data`, `addressType`,
-        // `endpoints` and `eventTime`-like keys, which the second go reads.
+        // `endpoints`, `count` and their like.
         let (mut kind, mut api_version) = (None, None);
         while kind.is_none() || api_version.is_none() {
-            match map.next_key::<Key<'de>>()? {
-                Some(Key(key)) if key == "kind" => kind = Some(map.next_value::<Key<'de>>()?.0),
-                Some(Key(key)) if key == "apiVersion" => api_version = Some(map.next_value::<Key<'de>>()?.0),
+            match (map.next_key::<Key<'de>>()?, *self.guess) {
+                (Some(Key(key)), _) if key == "kind" => kind = Some(map.next_value::<Key<'de>>()?.0),
+                (Some(Key(key)), _) if key == "apiVersion" => api_version = Some(map.next_value::<Key<'de>>()?.0),
+                (Some(Key(key)), Some(table)) => {
+                    let mut watch = Watch { map, held: Some(key), kind, api_version };
+                    let reader = serde::de::value::MapAccessDeserializer::new(&mut watch);
+                    self.tables.read_value(table, self.place, reader)?;
+                    let kind = watch.kind.as_deref().unwrap_or_default();
+                    if by_kind(kind, watch.api_version.as_deref().unwrap_or_default()) == Some(table) {
+                        self.seen.table(table);
+                        return Ok(());
+                    }
+                    self.seen.unsorted = Some(());
+                    return Err(serde::de::Error::custom("another kind than the item before"));
+                }
                 _ => {
                     self.seen.unsorted = Some(());
                     return Err(serde::de::Error::custom("kind after content"));
@@ -582,6 +656,7 @@ impl<'de> Visitor<'de> for Item<'_> {
         match by_kind(kind.as_deref().unwrap_or_default(), api_version.as_deref().unwrap_or_default()) {
             Some(table) => {
                 self.seen.table(table);
+                *self.guess = Some(table);
                 self.tables.read_value(table, self.place, serde::de::value::MapAccessDeserializer::new(map))
             }
             None => {
@@ -590,6 +665,37 @@ impl<'de> Visitor<'de> for Item<'_> {
                 Ok(())
             }
         }
+    }
+}
+
+/// The rest of an object, of which the kind is noted in passing.
+struct Watch<'de, A> {
+    map: A,
+    /// The key that was read already.
+    held: Option<Cow<'de, str>>,
+    kind: Option<Cow<'de, str>>,
+    api_version: Option<Cow<'de, str>>,
+}
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Watch<'de, A> {
+    type Error = A::Error;
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
+        loop {
+            let key = match self.held.take() {
+                Some(key) => key,
+                None => match self.map.next_key::<Key<'de>>()? {
+                    Some(Key(key)) => key,
+                    None => return Ok(None),
+                },
+            };
+            match &*key {
+                "kind" => self.kind = Some(self.map.next_value::<Key<'de>>()?.0),
+                "apiVersion" => self.api_version = Some(self.map.next_value::<Key<'de>>()?.0),
+                _ => return seed.deserialize(serde::de::value::CowStrDeserializer::new(key)).map(Some),
+            }
+        }
+    }
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
+        self.map.next_value_seed(seed)
     }
 }
 
@@ -616,13 +722,6 @@ fn slow(snapshot: &mut Snapshot, document: &Document, index: u32, seen: &mut See
                     seen.table(table);
                 }
                 each(snapshot, document, value, |snapshot, raw, i| {
-                    #[derive(serde::Deserialize)]
-                    struct Kinded<'a> {
-                        #[serde(borrow, default)]
-                        kind: Cow<'a, str>,
-                        #[serde(borrow, default, rename = "apiVersion")]
-                        api_version: Cow<'a, str>,
-                    }
                     let table = match list_kind {
                         Some(table) => Some(table),
                         None => {

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use super::{Function, Subject, Ty, method, text};
 use crate::cluster::Cluster;
+use crate::cluster::backend::Backend;
 use crate::cluster::controller::{LoadBalancerController, PermissionGap};
 use crate::cluster::controller_calls::Unreachable;
 use crate::cluster::identity::{Credentials, Trust};
-use crate::cluster::ingress::{Backend, LoadBalancerPlan, Owner, speaks_alb};
+use crate::cluster::ingress::{LoadBalancerPlan, Owner, speaks_alb};
 use crate::cluster::targets::{LoadBalancerPath, TargetGroups};
 use crate::shape::ec2::{SecurityGroup, Subnet};
-use crate::shape::k8s::{Event, Ingress, IngressClass};
+use crate::shape::k8s::{DaemonSet, Event, Ingress, IngressClass};
 use crate::shape::{Described, Shape};
 use crate::snapshot::{Known, Missing};
 
@@ -278,6 +279,31 @@ pub(super) fn functions() -> Vec<Function> {
             "The objects that block it.",
             |_, this, _| Ok(this.reach.deciders().into()),
         ),
+        method::<LoadBalancerPath>(
+            "open",
+            &[],
+            BOOL,
+            &["ec2:DescribeSecurityGroups", "ec2:DescribeNetworkAcls", "ec2:DescribeRouteTables"],
+            "Whether packets and answers get through; unknown when something on the way is.",
+            |_, this, _| {
+                if this.reach.disposition == "unknown" {
+                    return Err(Missing { read: "network path".to_owned(), reason: this.reach.notes.join("; ") });
+                }
+                Ok((this.reach.disposition == "reachable").into())
+            },
+        ),
+        method::<LoadBalancerController>(
+            "podIdentityAgentRuns",
+            &[],
+            BOOL,
+            &["k8s:daemonsets.apps"],
+            "Whether nodes run the agent that hands out Pod Identity credentials.",
+            |c, _, _| {
+                let sets = c.snapshot.table::<DaemonSet>()?;
+                Ok((c.auto_mode() || sets.iter().any(|d| d.value.metadata.name.starts_with("eks-pod-identity-agent")))
+                    .into())
+            },
+        ),
         method::<Event>(
             "concerns",
             &[("kind", STR)],
@@ -299,7 +325,7 @@ pub(super) fn subjects() -> Vec<Subject> {
         Subject {
             schema: Backend::described,
             reads: &["k8s:ingresses.networking.k8s.io", "k8s:services"],
-            list: |c| Ok(c.backends()?.into_iter().map(|b| b as Arc<dyn Shape>).collect()),
+            list: |c| Ok(c.backends()?.iter().map(|b| b.clone() as Arc<dyn Shape>).collect()),
         },
         Subject {
             schema: LoadBalancerPath::described,

@@ -1,0 +1,277 @@
+//! Every rule fires where it should and nowhere else: `fixtures/cases/<rule-id>[.<variant>].yaml`.
+//!
+//! `EKS_DOCTOR_CASES=name,name` runs those whose names start so, and prints all that was said.
+
+mod change;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use change::Change;
+use eks_doctor::diagnostic::{Diagnostic, Report, Severity};
+use eks_doctor::rule::RuleSet;
+
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Case {
+    /// The folder in `fixtures/`.
+    base: String,
+    #[serde(default)]
+    changes: Vec<Change>,
+    expect: Expect,
+    /// No other error than the expected one.
+    #[serde(default = "yes")]
+    alone: bool,
+    /// What happens here, and where it was reported.
+    why: String,
+}
+fn yes() -> bool {
+    true
+}
+
+#[derive(Debug, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Expect {
+    rule: String,
+    severity: Option<Severity>,
+    /// Each is named by the finding, its fixes aside.
+    mention: Vec<String>,
+    /// No error and no warning at all.
+    silent: bool,
+    /// A rule that cannot be decided, because the read `missing` is not there.
+    skipped: String,
+    missing: String,
+}
+
+/// Rules that have a case; one that loses it fails the test. Those without are printed.
+const COVERED: &[&str] = &["vpc-dns-support-disabled"];
+
+/// What a finding says, its fixes aside.
+fn words(finding: &Diagnostic) -> String {
+    let mut all = vec![finding.message.clone(), finding.because.clone()];
+    for resource in finding.affected.iter().chain([&finding.resource]) {
+        all.push(resource.id.clone());
+        all.extend(resource.name.clone());
+    }
+    all.extend(finding.evidence.iter().map(|e| e.text.clone()));
+    all.join("\n")
+}
+
+fn told(report: &Report) -> String {
+    let mut text = String::new();
+    for f in &report.findings {
+        text += &format!("\n    {:?} [{}] {} {}: {}", f.severity, f.rule, f.resource.kind, f.resource.id, f.message);
+    }
+    for s in &report.skipped {
+        let missing: Vec<String> = s.missing.iter().map(ToString::to_string).collect();
+        text += &format!("\n    skipped [{}] {}", s.rule, missing.join(", "));
+    }
+    text
+}
+
+/// What is wrong with a case, if anything.
+fn judge(case: &Case, report: &Report) -> Vec<String> {
+    let expect = &case.expect;
+    let mut wrong = Vec::new();
+    let mut expected: Option<&Diagnostic> = None;
+    if !expect.rule.is_empty() {
+        let fits = |f: &&Diagnostic| {
+            f.rule == expect.rule
+                && expect.severity.is_none_or(|s| f.severity == s)
+                && expect.mention.iter().all(|m| words(f).contains(m.as_str()))
+        };
+        expected = report.findings.iter().find(fits);
+        if expected.is_none() {
+            wrong.push(format!("[{}] does not fire as expected", expect.rule));
+        }
+    }
+    if expect.silent {
+        let loud = report.findings.iter().filter(|f| f.severity != Severity::Info).count();
+        if loud > 0 {
+            wrong.push("should be silent".to_owned());
+        }
+    }
+    if !expect.skipped.is_empty() {
+        let skipped = report
+            .skipped
+            .iter()
+            .any(|s| s.rule == expect.skipped && s.missing.iter().any(|m| m.to_string().contains(&expect.missing)));
+        if !skipped {
+            wrong.push(format!("[{}] is not skipped for {}", expect.skipped, expect.missing));
+        }
+    }
+    if case.alone {
+        for f in &report.findings {
+            if f.severity == Severity::Error && !expected.is_some_and(|e| std::ptr::eq(e, f)) {
+                wrong.push(format!("another error: [{}] {}", f.rule, f.resource.id));
+            }
+        }
+    }
+    wrong
+}
+
+#[test]
+fn every_case_is_judged_rightly() {
+    let wanted = std::env::var("EKS_DOCTOR_CASES").unwrap_or_default();
+    let wanted: Vec<&str> = wanted.split(',').filter(|w| !w.is_empty()).collect();
+    let rules = RuleSet::built_in().unwrap();
+    let mut bases: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+    let mut failures = Vec::new();
+    let mut fired = BTreeSet::new();
+    let mut files: Vec<_> =
+        std::fs::read_dir(change::fixtures().join("cases")).unwrap().map(|e| e.unwrap().path()).collect();
+    files.retain(|p| p.extension().is_some_and(|e| e == "yaml"));
+    files.sort();
+    let mut run = 0;
+    for file in &files {
+        let name = file.file_stem().unwrap().to_string_lossy().into_owned();
+        let id = name.split('.').next().unwrap_or_default().to_owned();
+        if !wanted.is_empty() && !wanted.iter().any(|w| name.starts_with(w)) {
+            continue;
+        }
+        run += 1;
+        let case: Case = match serde_saphyr::from_str(&std::fs::read_to_string(file).unwrap()) {
+            Ok(case) => case,
+            Err(error) => {
+                failures.push(format!("{name}: {error}"));
+                continue;
+            }
+        };
+        if case.why.trim().is_empty() {
+            failures.push(format!("{name}: `why` is empty"));
+        }
+        for rule in [&id, &case.expect.rule, &case.expect.skipped] {
+            if !rule.is_empty() && !rules.rules.iter().any(|r| r.id == *rule) {
+                failures.push(format!("{name}: no rule {rule}"));
+            }
+        }
+        let documents = bases.entry(case.base.clone()).or_insert_with(|| change::documents(&case.base));
+        let snapshot = match change::changed(documents, &case.changes) {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                failures.push(format!("{name}: {error}"));
+                continue;
+            }
+        };
+        let report = eks_doctor::diagnose(&snapshot, &rules, None).unwrap();
+        let wrong = judge(&case, &report);
+        if wrong.is_empty() {
+            fired.extend(Some(case.expect.rule.clone()).filter(|r| !r.is_empty()));
+        } else {
+            failures.push(format!("{name}: {} ({})\n  said:{}", wrong.join("; "), case.why.trim(), told(&report)));
+        }
+        if !wanted.is_empty() {
+            println!("{name}:{}", told(&report));
+        }
+        for f in &report.findings {
+            for command in f.fixes.iter().flat_map(|fix| &fix.commands) {
+                if let Some(fault) = unfit(command) {
+                    failures.push(format!("{name}: [{}] `{command}`: {fault}", f.rule));
+                }
+            }
+        }
+    }
+    println!("{run} cases, {} failures", failures.len());
+    if wanted.is_empty() {
+        for rule in &rules.rules {
+            if !fired.contains(&rule.id) {
+                if COVERED.contains(&rule.id.as_str()) {
+                    failures.push(format!("[{}] has no case in which it fires any more", rule.id));
+                } else {
+                    println!("warning: [{}] has no case in which it fires", rule.id);
+                }
+            }
+        }
+    }
+    assert!(failures.is_empty(), "\n{}", failures.join("\n"));
+}
+
+/// Why a command is not ready to paste.
+fn unfit(command: &str) -> Option<&'static str> {
+    let tools = ["aws ", "kubectl ", "eksctl ", "helm ", "#"];
+    if !tools.iter().any(|t| command.starts_with(t)) {
+        Some("a command starts with aws, kubectl, eksctl or helm, a remark with #")
+    } else if command.contains("{{") || command.contains("}}") {
+        Some("something was not filled in")
+    } else if command.contains("null") && !command.contains("\"null\"") && command.contains(" null") {
+        Some("a value that is not there")
+    } else {
+        None
+    }
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct RuleFile {
+    #[serde(default)]
+    title: String,
+    #[serde(default)]
+    message: String,
+    #[serde(default)]
+    because: String,
+    #[serde(default)]
+    fixes: Vec<FixFile>,
+    #[serde(default)]
+    docs: String,
+}
+#[derive(Debug, serde::Deserialize)]
+struct FixFile {
+    #[serde(default)]
+    title: String,
+    #[serde(default)]
+    commands: Vec<String>,
+}
+
+#[test]
+fn every_rule_explains_itself_and_how_to_mend_it() {
+    let mut wrong = Vec::new();
+    for issue in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("rules")).unwrap() {
+        let issue = issue.unwrap().path();
+        for file in std::fs::read_dir(&issue).into_iter().flatten() {
+            let path = file.unwrap().path();
+            if path.extension().is_none_or(|e| e != "yaml") {
+                continue;
+            }
+            let id = path.file_stem().unwrap().to_string_lossy().into_owned();
+            let rule: RuleFile = match serde_saphyr::from_str(&std::fs::read_to_string(&path).unwrap()) {
+                Ok(rule) => rule,
+                Err(error) => {
+                    wrong.push(format!("{id}: {error}"));
+                    continue;
+                }
+            };
+            let mut says = |bad: bool, what: &str| {
+                if bad {
+                    wrong.push(format!("{id}: {what}"));
+                }
+            };
+            says(rule.title.trim().is_empty(), "has no title");
+            says(
+                rule.title.ends_with('.') || rule.message.trim_end().ends_with('.'),
+                "title and message end without a full stop",
+            );
+            says(rule.because.trim().is_empty(), "does not say why it matters");
+            says(!rule.docs.starts_with("https://"), "docs is no https:// address");
+            says(!rule.fixes.iter().any(|f| !f.commands.is_empty()), "has no fix with a command");
+            says(rule.fixes.iter().any(|f| f.title.trim().is_empty()), "has a fix without a title");
+            for command in rule.fixes.iter().flat_map(|f| &f.commands) {
+                // One that is an expression is looked at where it fires.
+                says(!command.starts_with("{{") && unfit(command).is_some_and(|u| u.starts_with("a command")), command);
+            }
+            // What changes something stands in a fix, where it can be seen as such.
+            let text = format!("{} {}", rule.message, rule.because);
+            for verb in [
+                "kubectl apply",
+                "kubectl delete",
+                "kubectl edit",
+                "kubectl patch",
+                "kubectl set",
+                "aws ec2 ",
+                "aws eks ",
+                "aws iam ",
+            ] {
+                says(text.contains(verb), &format!("`{verb}` belongs in a fix"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}

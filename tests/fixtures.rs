@@ -1,0 +1,80 @@
+//! The fixtures that work: they are what the generator writes, and no rule has anything to say about them.
+
+mod change;
+mod estate;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use eks_doctor::diagnostic::Severity;
+use eks_doctor::rule::RuleSet;
+use eks_doctor::snapshot::Snapshot;
+use estate::{Estate, Mode, Options};
+
+#[test]
+fn fixtures_are_what_the_generator_writes() {
+    for (name, options) in estate::fixtures() {
+        let made: BTreeMap<String, String> = Estate::new(options).documents().into_iter().collect();
+        let there: BTreeMap<String, String> = change::documents(name).into_iter().collect();
+        let help = "write them anew: cargo run --no-default-features --example estate -- --fixtures";
+        assert_eq!(
+            made.keys().collect::<Vec<_>>(),
+            there.keys().collect::<Vec<_>>(),
+            "fixtures/{name}: other files; {help}"
+        );
+        for (path, text) in &made {
+            assert!(there[path] == *text, "fixtures/{name}/{path} differs; {help}");
+        }
+    }
+}
+
+#[test]
+fn the_generator_is_deterministic_in_both_styles() {
+    let compact = |nodes| Estate::new(Options { nodes, compact: true, ..Options::default() }).documents();
+    assert_eq!(compact(7), compact(7));
+    let indented = Estate::new(Options { nodes: 7, ..Options::default() }).documents();
+    for ((path, short), (_, long)) in compact(7).iter().zip(&indented) {
+        let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+        assert_eq!(parse(short), parse(long), "{path}");
+    }
+}
+
+/// Errors and warnings about a snapshot.
+fn complaints(documents: Vec<(String, String)>, rules: &RuleSet) -> Vec<String> {
+    let snapshot = Arc::new(Snapshot::from_documents(documents));
+    assert!(snapshot.problems.is_empty(), "{:#?}", snapshot.problems);
+    let report = eks_doctor::diagnose(&snapshot, rules, None).unwrap();
+    report
+        .findings
+        .iter()
+        .filter(|f| f.severity != Severity::Info)
+        .map(|f| format!("{:?} {} {}: {}", f.severity, f.rule, f.resource.id, f.message))
+        .collect()
+}
+
+#[test]
+fn rules_are_silent_on_what_works() {
+    let rules = RuleSet::built_in().unwrap();
+    let mut said = Vec::new();
+    for (name, _) in estate::fixtures().iter().filter(|(name, _)| name.starts_with("healthy")) {
+        said.extend(complaints(change::documents(name), &rules).into_iter().map(|c| format!("{name}: {c}")));
+    }
+    // Other sizes and modes than the fixtures have.
+    for (mode_name, mode) in Mode::ALL {
+        for (nodes, pods_per_node) in [(1, 1), (2, 30), (12, 12)] {
+            let estate = Estate::new(Options {
+                mode,
+                nodes,
+                pods_per_node,
+                region: "eu-central-1".to_owned(),
+                ..Options::default()
+            });
+            said.extend(
+                complaints(estate.documents(), &rules)
+                    .into_iter()
+                    .map(|c| format!("{mode_name} {nodes}x{pods_per_node}: {c}")),
+            );
+        }
+    }
+    assert!(said.is_empty(), "{}", said.join("\n"));
+}
