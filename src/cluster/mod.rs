@@ -1,12 +1,18 @@
 //! What EKS adds to a network: the cluster that is checked and what belongs to it.
 
+pub mod access;
+pub mod bootstrap;
 pub mod cni;
 pub mod end;
 pub mod identity;
+pub mod node_exit;
+pub mod node_path;
 pub mod pods;
 pub mod policy;
 pub mod reach;
 pub mod version;
+pub mod volume_key;
+pub mod webhook;
 pub mod worker;
 
 use std::collections::HashMap;
