@@ -1,7 +1,9 @@
 //! What EKS adds to a network: the cluster that is checked and what belongs to it.
 
+pub mod access;
 pub mod addresses;
 pub mod backend;
+pub mod bootstrap;
 pub mod capacity;
 pub mod cni;
 pub mod cni_identity;
@@ -11,6 +13,8 @@ pub mod end;
 pub mod eniconfig;
 pub mod identity;
 pub mod ingress;
+pub mod node_exit;
+pub mod node_path;
 pub mod occupancy;
 pub mod pod_eni;
 pub mod pods;
@@ -20,6 +24,8 @@ pub mod relief;
 pub mod subnet_choice;
 pub mod targets;
 pub mod version;
+pub mod volume_key;
+pub mod webhook;
 pub mod worker;
 
 use std::collections::HashMap;

@@ -1,0 +1,282 @@
+//! How machines are told to join: the user data of launch templates.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::Cluster;
+use super::worker::Worker;
+use crate::shape::ec2::{AutoScalingGroup, Instance, LaunchTemplateVersion, tag};
+use crate::shape::eks::Nodegroup;
+use crate::shape::k8s::Node;
+use crate::shape::{Link, Str, derived};
+use crate::snapshot::{Known, Rec};
+
+derived! {
+    /// How the machines of a managed or self-managed group are told to join the cluster.
+    Bootstrap {
+        /// `nodegroup` or `selfManaged`.
+        kind: Str,
+        /// The group's name.
+        name: Str,
+        nodegroup: Option<Link<Nodegroup>>,
+        group: Option<Link<AutoScalingGroup>>,
+        template: Link<LaunchTemplateVersion>,
+        image: Str,
+        /// Whether EKS adds no user data of its own: a self-managed group, or a template with an image.
+        custom: bool,
+        /// `none`, `bootstrap.sh`, `nodeadm`, `bottlerocket`, `windows`, or `unreadable`.
+        style: Str,
+        /// What is wrong with it: `none`, `nothing` (nothing joins), `cluster` (another cluster's name), `endpoint`
+        /// (another cluster's), `incomplete` (nodeadm without what it needs), `family` (IPv4 in an IPv6 cluster),
+        /// `lookup` (has to ask EKS for the endpoint).
+        fault: Str,
+        /// What it says.
+        found: Str,
+        instances: Vec<Link<Instance>>,
+        nodes: Vec<Link<Node>>,
+    }
+}
+
+/// What user data says about joining.
+#[derive(Debug, Default, PartialEq)]
+struct Said {
+    style: &'static str,
+    cluster: String,
+    endpoint: String,
+    authority: bool,
+    family: String,
+    cidr: String,
+}
+
+/// Decodes base64 (RFC 4648), line breaks aside.
+fn base64(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
+    let (mut held, mut bits) = (0u32, 0);
+    for c in text.bytes().filter(|c| !c.is_ascii_whitespace()) {
+        let value = match c {
+            b'A'..=b'Z' => c - b'A',
+            b'a'..=b'z' => c - b'a' + 26,
+            b'0'..=b'9' => c - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            b'=' => break,
+            _ => return None,
+        };
+        held = held << 6 | u32::from(value);
+        bits += 6;
+        if bits >= 8 {
+            bits -= 8;
+            bytes.push((held >> bits) as u8);
+            held &= (1 << bits) - 1;
+        }
+    }
+    Some(bytes)
+}
+
+/// The text after `key` up to the end of the line, quotes and blanks aside.
+fn setting(text: &str, key: &str) -> String {
+    text.lines()
+        .map(str::trim)
+        .find_map(|line| line.strip_prefix(key))
+        .map(|v| v.trim().trim_matches(['"', '\'', ',']).to_owned())
+        .unwrap_or_default()
+}
+
+fn read(text: &str) -> Said {
+    let joined = text.replace("\\\r\n", " ").replace("\\\n", " ");
+    let lines: Vec<&str> = joined.lines().filter(|l| !l.trim_start().starts_with('#')).collect();
+    if text.contains("node.eks.aws/") && text.contains("NodeConfig") {
+        let body = lines.join("\n");
+        let after = body.split_once("cluster:").map_or("", |(_, after)| after);
+        return Said {
+            style: "nodeadm",
+            cluster: setting(after, "name:"),
+            endpoint: setting(after, "apiServerEndpoint:"),
+            authority: after.contains("certificateAuthority"),
+            family: String::new(),
+            cidr: setting(after, "cidr:"),
+        };
+    }
+    if let Some(call) = lines.iter().find_map(|l| l.split_once("bootstrap.sh").map(|(_, rest)| rest)) {
+        let words: Vec<&str> = call.split_whitespace().map(|w| w.trim_matches(['"', '\'']).trim_end_matches(';')).collect();
+        let after = |flag: &str| {
+            words.iter().position(|w| *w == flag).and_then(|i| words.get(i + 1)).map(|w| (*w).to_owned()).unwrap_or_default()
+        };
+        return Said {
+            style: "bootstrap.sh",
+            cluster: words.first().filter(|w| !w.starts_with('-')).map(|w| (*w).to_owned()).unwrap_or_default(),
+            endpoint: after("--apiserver-endpoint"),
+            authority: words.contains(&"--b64-cluster-ca"),
+            family: after("--ip-family"),
+            cidr: after("--service-ipv6-cidr"),
+        };
+    }
+    if text.contains("settings.kubernetes") {
+        return Said {
+            style: "bottlerocket",
+            cluster: setting(text, "cluster-name").trim_start_matches(['=', ' ', '"']).to_owned(),
+            endpoint: setting(text, "api-server").trim_start_matches(['=', ' ', '"']).to_owned(),
+            authority: text.contains("cluster-certificate"),
+            ..Said::default()
+        };
+    }
+    if text.contains("Start-EKSBootstrap") || text.contains("EKSBootstrapScript") {
+        return Said { style: "windows", ..Said::default() };
+    }
+    // Something else may join: other tools that are named, or a script that is fetched.
+    let other = ["nodeadm", "kubelet", "curl ", "wget ", "aws s3", "include", "ansible", "cloud-config", "salt"];
+    Said { style: if other.iter().any(|w| text.contains(w)) { "unreadable" } else { "none" }, ..Said::default() }
+}
+
+impl Cluster {
+    /// The groups of machines whose launch template was recorded.
+    pub fn bootstraps(&self) -> Known<Vec<Arc<Bootstrap>>> {
+        let tables = &self.snapshot.tables;
+        self.snapshot.table::<LaunchTemplateVersion>()?;
+        let mut members: HashMap<&str, Vec<&Arc<Worker>>> = HashMap::new();
+        for worker in self.workers()? {
+            let Some(instance) = worker.instance.map(|i| tables.instances.at(i.row.index)) else { continue };
+            if let Some(group) = tag(&instance.value.Tags, "aws:autoscaling:groupName") {
+                members.entry(group).or_default().push(worker);
+            }
+        }
+        let mut managed: BTreeSet<Str> = BTreeSet::new();
+        let mut found = Vec::new();
+        for nodegroup in self.nodegroups() {
+            let groups: Vec<Str> = nodegroup
+                .value
+                .resources
+                .iter()
+                .flat_map(|r| r.autoScalingGroups.iter().map(|g| g.name.clone()))
+                .collect();
+            let workers = groups.iter().flat_map(|g| members.get(g.as_str()).cloned().unwrap_or_default()).collect();
+            managed.extend(groups);
+            let Some(chosen) = &nodegroup.value.launchTemplate else { continue };
+            let Some(template) = self.launch_template(&chosen.id, &chosen.version) else { continue };
+            found.push(self.bootstrap(Some(nodegroup), None, template, workers));
+        }
+        let owned = format!("kubernetes.io/cluster/{}", self.name());
+        for group in tables.auto_scaling_groups.iter() {
+            if managed.contains(&group.AutoScalingGroupName) || tag(&group.value.Tags, &owned).is_none() {
+                continue;
+            }
+            let Some(template) = self.template_of_group(group) else { continue };
+            let workers = members.get(group.AutoScalingGroupName.as_str()).cloned().unwrap_or_default();
+            found.push(self.bootstrap(None, Some(group), template, workers));
+        }
+        Ok(found.into_iter().map(Arc::new).collect())
+    }
+
+    /// The launch template of an Auto Scaling group.
+    pub fn template_of_group(&self, group: Rec<'_, AutoScalingGroup>) -> Option<Rec<'_, LaunchTemplateVersion>> {
+        let mixed = group.value.MixedInstancesPolicy.as_ref().map(|m| &m.LaunchTemplate.LaunchTemplateSpecification);
+        let chosen = group.value.LaunchTemplate.as_ref().or(mixed)?;
+        self.launch_template(&chosen.LaunchTemplateId, &chosen.Version)
+    }
+
+    fn bootstrap(
+        &self,
+        nodegroup: Option<Rec<'_, Nodegroup>>,
+        group: Option<Rec<'_, AutoScalingGroup>>,
+        template: Rec<'_, LaunchTemplateVersion>,
+        workers: Vec<&Arc<Worker>>,
+    ) -> Bootstrap {
+        let data = &template.value.LaunchTemplateData;
+        let custom = nodegroup.is_none_or(|n| n.value.amiType == "CUSTOM" || !data.ImageId.is_empty());
+        let said = match base64(&data.UserData).map(String::from_utf8) {
+            Some(Ok(text)) => read(&text),
+            _ => Said { style: "unreadable", ..Said::default() },
+        };
+        let windows = nodegroup.is_some_and(|n| n.value.amiType.starts_with("WINDOWS"));
+        let (fault, found) = if custom && !windows { self.bootstrap_fault(&said) } else { ("none", String::new()) };
+        Bootstrap {
+            kind: Str::const_new(if nodegroup.is_some() { "nodegroup" } else { "selfManaged" }),
+            name: nodegroup
+                .map(|n| n.value.nodegroupName.clone())
+                .or_else(|| group.map(|g| g.value.AutoScalingGroupName.clone()))
+                .unwrap_or_default(),
+            nodegroup: nodegroup.map(|n| Link::new(n.row)),
+            group: group.map(|g| Link::new(g.row)),
+            template: Link::new(template.row),
+            image: data.ImageId.clone(),
+            custom,
+            style: Str::const_new(said.style),
+            fault: Str::const_new(fault),
+            found: Str::from(found),
+            instances: workers.iter().filter_map(|w| w.instance).collect(),
+            nodes: workers.iter().filter_map(|w| w.node).collect(),
+        }
+    }
+
+    /// Whether machines that have not joined run an image that takes the node's name from the DHCP domain name: AL2
+    /// images of 1.26 before May 2023 (amazon-eks-ami#1263), Bottlerocket before 1.14 (bottlerocket#3028).
+    pub fn old_names(&self) -> Known<bool> {
+        for worker in self.workers()?.iter().filter(|w| w.kind == "ec2" && !w.joined) {
+            let Some(group) = worker.nodegroup.map(|g| self.snapshot.tables.nodegroups.at(g.row.index)) else { continue };
+            let release = group.value.releaseVersion.as_str();
+            let old = if group.value.amiType.starts_with("BOTTLEROCKET") {
+                super::version::Version::parse(release).is_some_and(|v| v < super::version::Version(1, 14, 0))
+            } else {
+                let date = release.rsplit('-').next().and_then(|d| d.parse::<u32>().ok());
+                group.value.amiType.starts_with("AL2_") && date.is_some_and(|d| d > 20_000_000 && d < 20_230_513)
+            };
+            if old {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn bootstrap_fault(&self, said: &Said) -> (&'static str, String) {
+        let name = self.name();
+        let literal = |text: &str| !text.is_empty() && !text.contains(['$', '`', '{']);
+        let endpoint = self.eks().map(|e| e.value.endpoint.clone()).unwrap_or_default();
+        if said.style == "none" {
+            return ("nothing", String::new());
+        }
+        if literal(&said.cluster) && !name.is_empty() && said.cluster != name {
+            return ("cluster", said.cluster.clone());
+        }
+        let host = |text: &str| text.trim_start_matches("https://").trim_end_matches(['/']).to_lowercase();
+        if literal(&said.endpoint) && !endpoint.is_empty() && host(&said.endpoint) != host(&endpoint) {
+            return ("endpoint", said.endpoint.clone());
+        }
+        if said.style == "nodeadm" && (said.endpoint.is_empty() || !said.authority || said.cluster.is_empty()) {
+            let lacking = [
+                ("name", said.cluster.is_empty()),
+                ("apiServerEndpoint", said.endpoint.is_empty()),
+                ("certificateAuthority", !said.authority),
+            ];
+            let lacking: Vec<&str> = lacking.iter().filter(|l| l.1).map(|l| l.0).collect();
+            return ("incomplete", lacking.join(", "));
+        }
+        if self.is_ipv6() {
+            if said.style == "bootstrap.sh" && said.family != "ipv6" && !said.family.contains('$') {
+                return ("family", String::new());
+            }
+            if said.style == "nodeadm" && literal(&said.cidr) && !said.cidr.contains(':') {
+                return ("family", said.cidr.clone());
+            }
+        }
+        if said.style == "bootstrap.sh" && (said.endpoint.is_empty() || !said.authority) {
+            return ("lookup", String::new());
+        }
+        ("none", String::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn user_data_is_read() {
+        assert_eq!(base64("aGVsbG8=").as_deref(), Some("hello".as_bytes()));
+        let said = read("#!/bin/bash\n/etc/eks/bootstrap.sh 'prod' \\\n --apiserver-endpoint https://a --b64-cluster-ca B\n");
+        assert_eq!((said.style, said.cluster.as_str(), said.endpoint.as_str()), ("bootstrap.sh", "prod", "https://a"));
+        assert!(said.authority);
+        assert_eq!(read("#!/bin/bash\necho 'vm.max_map_count=262144' >> /etc/sysctl.conf\n").style, "none");
+        let said = read("apiVersion: node.eks.aws/v1alpha1\nkind: NodeConfig\nspec:\n  cluster:\n    name: a\n    apiServerEndpoint: https://x\n    certificateAuthority: Q\n    cidr: 10.100.0.0/16\n");
+        assert_eq!((said.style, said.cluster.as_str(), said.cidr.as_str()), ("nodeadm", "a", "10.100.0.0/16"));
+    }
+}
