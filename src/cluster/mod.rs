@@ -3,14 +3,22 @@
 pub mod cni;
 pub mod controller;
 pub mod controller_calls;
+pub mod coredns;
+pub mod corefile;
+pub mod dns_path;
 pub mod end;
 pub mod identity;
 pub mod ingress;
+pub mod network_policy;
+pub mod node_dns;
 pub mod pods;
 pub mod policy;
 pub mod reach;
+pub mod selector;
+pub mod service_path;
 pub mod subnet_choice;
 pub mod targets;
+pub mod user_data;
 pub mod version;
 pub mod worker;
 
