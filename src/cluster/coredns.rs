@@ -122,7 +122,9 @@ impl Cluster {
         let deployment = self.coredns_deployment();
         Ok(pods
             .iter()
-            .filter(|p| p.metadata.namespace == "kube-system" && !ended(p.value) && p.metadata.deletionTimestamp.is_empty())
+            .filter(|p| {
+                p.metadata.namespace == "kube-system" && !ended(p.value) && p.metadata.deletionTimestamp.is_empty()
+            })
             .filter(|p| match deployment {
                 Some(d) if !d.spec.selector.matchLabels.is_empty() => {
                     selects(&d.value.spec.selector, &p.metadata.labels)
@@ -246,10 +248,11 @@ impl Cluster {
                         && s.labels.iter().all(|(k, v)| pod.metadata.labels.get(k).is_some_and(|l| wildcard(v, l)))
                 })
             };
-            let annotated = self.coredns_deployment().is_some_and(|d| {
-                let template = &d.value.spec.template.metadata.annotations;
-                template.get("eks.amazonaws.com/compute-type").is_some_and(|v| v == "ec2")
-            }) || pod.metadata.annotations.get("eks.amazonaws.com/compute-type").is_some_and(|v| v == "ec2");
+            let annotated =
+                self.coredns_deployment().is_some_and(|d| {
+                    let template = &d.value.spec.template.metadata.annotations;
+                    template.get("eks.amazonaws.com/compute-type").is_some_and(|v| v == "ec2")
+                }) || pod.metadata.annotations.get("eks.amazonaws.com/compute-type").is_some_and(|v| v == "ec2");
             if pod.spec.schedulerName == "fargate-scheduler" {
                 state.unscheduled = Str::const_new("other");
             } else if let Some(profile) = profiles.iter().find(|p| fits(p)) {
@@ -263,8 +266,7 @@ impl Cluster {
             }
             return Ok(());
         }
-        let fitting: Vec<&Rec<'_, Node>> =
-            machines.iter().filter(|n| wants(&pod.spec, n.value)).collect();
+        let fitting: Vec<&Rec<'_, Node>> = machines.iter().filter(|n| wants(&pod.spec, n.value)).collect();
         if fitting.is_empty() {
             state.unscheduled = Str::const_new("selector");
             state.hindrance = Str::from(wanted(&pod.spec));
@@ -280,7 +282,13 @@ impl Cluster {
                 .iter()
                 .flatten()
                 .filter(|t| !is_lifecycle(t))
-                .map(|t| if t.value.is_empty() { format!("{}:{}", t.key, t.effect) } else { format!("{}={}:{}", t.key, t.value, t.effect) })
+                .map(|t| {
+                    if t.value.is_empty() {
+                        format!("{}:{}", t.key, t.effect)
+                    } else {
+                        format!("{}={}:{}", t.key, t.value, t.effect)
+                    }
+                })
                 .collect();
             // A node that is only not ready yet would do once it is.
             let waiting = kept.iter().any(|t| t.iter().all(is_lifecycle));
@@ -344,9 +352,10 @@ impl Cluster {
         config.lacksKubernetes = !has("kubernetes");
         let root = |b: &&corefile::ServerBlock| !b.is_snippet() && b.zones().any(|z| z == ".");
         config.lacksForward = !imports
-            && blocks.iter().filter(root).all(|b| {
-                ["forward", "grpc", "proxy", "template", "erratic"].iter().all(|p| b.plugin(p).is_none())
-            });
+            && blocks
+                .iter()
+                .filter(root)
+                .all(|b| ["forward", "grpc", "proxy", "template", "erratic"].iter().all(|p| b.plugin(p).is_none()));
         let own: Vec<Str> = self
             .snapshot
             .tables
@@ -362,8 +371,7 @@ impl Cluster {
                     let host = bare.strip_suffix(":53").unwrap_or(bare);
                     let own_port = host.parse::<IpAddr>().is_ok();
                     if own_port
-                        && (own.iter().any(|o| o == host)
-                            || host.parse::<IpAddr>().is_ok_and(|a| a.is_loopback()))
+                        && (own.iter().any(|o| o == host) || host.parse::<IpAddr>().is_ok_and(|a| a.is_loopback()))
                     {
                         config.loops.push(Str::new(host));
                     }
@@ -404,16 +412,17 @@ impl Cluster {
         }
         let Ok(vpc) = self.vpc_id().and_then(|id| self.snapshot.find::<Vpc>(&id)) else { return false };
         let ranges = vpc.value.CidrBlockAssociationSet.iter().map(|a| &a.CidrBlock).chain([&vpc.value.CidrBlock]);
-        ranges.filter_map(|r| r.parse::<ipnet::Ipv4Net>().ok()).any(|r| {
-            u32::from(r.network()).checked_add(2).is_some_and(|a| IpAddr::V4(a.into()) == address)
-        })
+        ranges
+            .filter_map(|r| r.parse::<ipnet::Ipv4Net>().ok())
+            .any(|r| u32::from(r.network()).checked_add(2).is_some_and(|a| IpAddr::V4(a.into()) == address))
     }
 
     /// What the service account of CoreDNS may not read. Since 1.8.3 it watches endpoint slices
     /// (<https://docs.aws.amazon.com/eks/latest/userguide/coredns-add-on-self-managed-update.html>).
     pub fn coredns_access(&self) -> Known<Option<CoreDnsAccess>> {
         let roles = self.snapshot.table::<ClusterRole>()?;
-        let Some(role) = roles.get("system:coredns").or_else(|| roles.iter().find(|r| r.metadata.name == "system:coredns"))
+        let Some(role) =
+            roles.get("system:coredns").or_else(|| roles.iter().find(|r| r.metadata.name == "system:coredns"))
         else {
             return Ok(None);
         };
@@ -470,9 +479,9 @@ impl Cluster {
             return Ok(None);
         }
         let expected = self.expected_dns().unwrap_or_default();
-        let service = services.get("kube-system/kube-dns").or_else(|| {
-            services.iter().find(|s| expected.iter().any(|e| s.spec.clusterIP == e.to_string()))
-        });
+        let service = services
+            .get("kube-system/kube-dns")
+            .or_else(|| services.iter().find(|s| expected.iter().any(|e| s.spec.clusterIP == e.to_string())));
         let pods = self.coredns_pods()?;
         let selector = service.map(|s| &s.value.spec.selector);
         Ok(Some(DnsService {
@@ -480,8 +489,10 @@ impl Cluster {
             deployment: deployment.map(|d| Link::new(d.row)),
             address: service.map(|s| s.spec.clusterIP.clone()).unwrap_or_default(),
             pods: pods.len() as i64,
-            selected: pods.iter().filter(|p| selector.is_some_and(|s| !s.is_empty() && covers(s, &p.metadata.labels))).count()
-                as i64,
+            selected: pods
+                .iter()
+                .filter(|p| selector.is_some_and(|s| !s.is_empty() && covers(s, &p.metadata.labels)))
+                .count() as i64,
             selector: selector.map(|s| Str::from(shown(s))).unwrap_or_default(),
             serves: service.is_some_and(|s| s.spec.ports.iter().any(|p| p.port == Some(53) && p.protocol == "UDP")),
         }))
@@ -491,8 +502,10 @@ impl Cluster {
     pub fn expected_dns(&self) -> Known<Vec<IpAddr>> {
         if let Some(service) = self.snapshot.tables.services.get("kube-system/kube-dns") {
             let spec = &service.value.spec;
-            let found: Vec<IpAddr> =
+            let mut found: Vec<IpAddr> =
                 spec.clusterIPs.iter().chain([&spec.clusterIP]).filter_map(|a| a.parse().ok()).collect();
+            found.sort();
+            found.dedup();
             if !found.is_empty() {
                 return Ok(found);
             }
@@ -500,10 +513,7 @@ impl Cluster {
         let eks = self.eks()?;
         let config = &eks.value.kubernetesNetworkConfig;
         let ranges = [&config.serviceIpv4Cidr, &config.serviceIpv6Cidr];
-        let found: Vec<IpAddr> = ranges
-            .iter()
-            .filter_map(|r| super::user_data::tenth(&r.parse().ok()?))
-            .collect();
+        let found: Vec<IpAddr> = ranges.iter().filter_map(|r| super::user_data::tenth(&r.parse().ok()?)).collect();
         if found.is_empty() {
             return Err(self.snapshot.missing("k8s:services", Some("kube-dns")));
         }
@@ -538,9 +548,8 @@ fn stuck(pod: &Pod) -> Option<Str> {
 /// Whether a node has what the pod's node selector and required affinity ask for.
 fn wants(spec: &PodSpec, node: &Node) -> bool {
     covers(&spec.nodeSelector, &node.metadata.labels)
-        && required(spec).is_none_or(|terms| {
-            terms.iter().any(|t| t.matchExpressions.iter().all(|r| fits(r, &node.metadata.labels)))
-        })
+        && required(spec)
+            .is_none_or(|terms| terms.iter().any(|t| t.matchExpressions.iter().all(|r| fits(r, &node.metadata.labels))))
 }
 
 fn required(spec: &PodSpec) -> Option<&Vec<crate::shape::k8s::NodeSelectorTerm>> {

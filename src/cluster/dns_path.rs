@@ -158,12 +158,13 @@ impl Cluster {
                 let direction = Str::const_new(if hop.step.ends_with("ingress") { "ingress" } else { "egress" });
                 let key = (culprit, direction.clone());
                 let server = &servers[one.server];
-                let path = found.entry(key.clone()).or_insert_with(|| {
-                    self.path("coredns", "CoreDNS", culprit, direction, &one.trace, &server.groups)
-                });
+                let path = found
+                    .entry(key.clone())
+                    .or_insert_with(|| self.path("coredns", "CoreDNS", culprit, direction, &one.trace, &server.groups));
                 self.add_client(path, client);
                 let mine = self.group_links(server.groups.iter().map(Str::as_str));
-                path.serverGroups.extend(mine.into_iter().filter(|g| !path.serverGroups.contains(g)).collect::<Vec<_>>());
+                path.serverGroups
+                    .extend(mine.into_iter().filter(|g| !path.serverGroups.contains(g)).collect::<Vec<_>>());
                 let counted = hit.entry(key).or_default();
                 counted.0.insert(one.server);
                 counted.1.insert(one.protocol);
@@ -205,9 +206,8 @@ impl Cluster {
                 if !apart || class.kind == PodKind::Fargate {
                     continue;
                 }
-                let shut = primary
-                    .map(|p| self.keeps_from_api(&End::interface(&p.NetworkInterfaceId)))
-                    .unwrap_or_default();
+                let shut =
+                    primary.map(|p| self.keeps_from_api(&End::interface(&p.NetworkInterfaceId))).unwrap_or_default();
                 for target in &control {
                     let flow = Flow::tcp(self.end(*row, *address), End::interface(&target.NetworkInterfaceId), 443);
                     if self.network.decide(&flow) != Disposition::Blocked {
@@ -215,14 +215,14 @@ impl Cluster {
                     }
                     let trace = self.network.trace(&self.snapshot, &flow);
                     let Some((hop, culprit)) = self.culprit(&trace) else { continue };
-                    if hop.deciders.iter().any(|d| shut.contains(d) ) && hop.step.starts_with("network") {
+                    if hop.deciders.iter().any(|d| shut.contains(d)) && hop.step.starts_with("network") {
                         continue;
                     }
                     let direction = Str::const_new(if hop.step.ends_with("ingress") { "ingress" } else { "egress" });
                     let groups: Vec<Str> = target.Groups.iter().map(|g| g.GroupId.clone()).collect();
-                    let path = found.entry((culprit, direction.clone())).or_insert_with(|| {
-                        self.path("api", "the API server", culprit, direction, &trace, &groups)
-                    });
+                    let path = found
+                        .entry((culprit, direction.clone()))
+                        .or_insert_with(|| self.path("api", "the API server", culprit, direction, &trace, &groups));
                     let client = Client {
                         ends: Vec::new(),
                         base: None,
@@ -270,9 +270,9 @@ impl Cluster {
                     let trace = self.network.trace(&self.snapshot, &flow);
                     let Some((hop, culprit)) = self.culprit(&trace) else { continue };
                     let direction = Str::const_new(if hop.step.ends_with("ingress") { "ingress" } else { "egress" });
-                    let path = found.entry((culprit, direction.clone())).or_insert_with(|| {
-                        self.path("resolver", &target.to_string(), culprit, direction, &trace, &[])
-                    });
+                    let path = found
+                        .entry((culprit, direction.clone()))
+                        .or_insert_with(|| self.path("resolver", &target.to_string(), culprit, direction, &trace, &[]));
                     path.now |= *root;
                     let client = Client {
                         ends: Vec::new(),
@@ -523,9 +523,10 @@ impl Cluster {
                 }
             }
             PodKind::Fargate => {
-                let profile = class.pods.first().and_then(|p| {
-                    pods.at(p.index).value.metadata.labels.get("eks.amazonaws.com/fargate-profile")
-                });
+                let profile = class
+                    .pods
+                    .first()
+                    .and_then(|p| pods.at(p.index).value.metadata.labels.get("eks.amazonaws.com/fargate-profile"));
                 format!("pods of Fargate profile {}", profile.map_or("", Str::as_str))
             }
             _ => {

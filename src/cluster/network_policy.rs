@@ -83,8 +83,7 @@ impl Cluster {
         let pods = self.snapshot.table::<Pod>()?;
         let namespaces = self.snapshot.table::<Namespace>()?;
         let labels_of = |namespace: &str| -> BTreeMap<Str, Str> {
-            let mut labels =
-                namespaces.get(namespace).map(|n| n.value.metadata.labels.clone()).unwrap_or_default();
+            let mut labels = namespaces.get(namespace).map(|n| n.value.metadata.labels.clone()).unwrap_or_default();
             labels.entry(Str::const_new("kubernetes.io/metadata.name")).or_insert_with(|| Str::new(namespace));
             labels
         };
@@ -97,7 +96,10 @@ impl Cluster {
             for policy in policies.iter() {
                 let types = &policy.value.spec.policyTypes;
                 let applies = match direction {
-                    "Egress" => types.iter().any(|t| t == "Egress") || (types.is_empty() && !policy.value.spec.egress.is_empty()),
+                    "Egress" => {
+                        types.iter().any(|t| t == "Egress")
+                            || (types.is_empty() && !policy.value.spec.egress.is_empty())
+                    }
                     _ => types.is_empty() || types.iter().any(|t| t == "Ingress"),
                 };
                 if applies {
@@ -124,9 +126,10 @@ impl Cluster {
             let allowed = rules().any(|rule| {
                 port_fits(&rule.ports, &server)
                     && (rule.to.is_empty()
-                        || rule.to.iter().any(|peer| {
-                            peer_is_server(peer, &pod.metadata.namespace, &server_namespace, &server)
-                        }))
+                        || rule
+                            .to
+                            .iter()
+                            .any(|peer| peer_is_server(peer, &pod.metadata.namespace, &server_namespace, &server)))
             });
             if allowed {
                 continue;
@@ -138,10 +141,8 @@ impl Cluster {
             key.sort();
             found.entry((key, open)).or_default().push(pod.row);
         }
-        let mut denials: Vec<DnsDenial> = found
-            .into_iter()
-            .map(|((rows, open), pods)| self.denial("egress", rows, pods, engine, open))
-            .collect();
+        let mut denials: Vec<DnsDenial> =
+            found.into_iter().map(|((rows, open), pods)| self.denial("egress", rows, pods, engine, open)).collect();
 
         let ingress = isolating("Ingress");
         let guards: Vec<Rec<'_, NetworkPolicy>> = ingress
@@ -164,9 +165,10 @@ impl Cluster {
                     let space = &pod.metadata.namespace;
                     let labels = spaces.entry(space.clone()).or_insert_with(|| labels_of(space));
                     let addresses: Vec<IpAddr> = pod.status.podIP.parse().into_iter().collect();
-                    let in_ = rules.iter().flat_map(|r| &r.from).any(|peer| {
-                        peer_fits(peer, "kube-system", space, labels, &pod.metadata.labels, &addresses)
-                    });
+                    let in_ = rules
+                        .iter()
+                        .flat_map(|r| &r.from)
+                        .any(|peer| peer_fits(peer, "kube-system", space, labels, &pod.metadata.labels, &addresses));
                     if !in_ {
                         shut.push(pod.row);
                     }

@@ -85,20 +85,16 @@ impl Cluster {
             });
         }
         for class in self.snapshot.tables.ec2_node_classes.iter() {
-            let set: Vec<IpAddr> = class
-                .spec
-                .kubelet
-                .iter()
-                .flat_map(|k| &k.clusterDNS)
-                .filter_map(|a| a.parse().ok())
-                .collect();
+            let set: Vec<IpAddr> =
+                class.spec.kubelet.iter().flat_map(|k| &k.clusterDNS).filter_map(|a| a.parse().ok()).collect();
             let dns = if set.is_empty() {
                 user_data::cluster_dns(&class.spec.userData)
             } else {
                 Some(ClusterDns { addresses: set, setting: Str::const_new("kubelet.clusterDNS"), depends: false })
             };
             let Some(dns) = dns else { continue };
-            let nodes = self.snapshot.tables.nodes.iter().filter(|n| self.node_class_of(n.value) == Some(&class.metadata.name));
+            let nodes =
+                self.snapshot.tables.nodes.iter().filter(|n| self.node_class_of(n.value) == Some(&class.metadata.name));
             found.push(NodeDns {
                 source: AnyLink(class.row),
                 sourceKind: Str::const_new("EC2NodeClass"),
@@ -150,12 +146,15 @@ impl Cluster {
             if !tagged {
                 continue;
             }
-            let mixed = group.value.MixedInstancesPolicy.as_ref().map(|m| &m.LaunchTemplate.LaunchTemplateSpecification);
+            let mixed =
+                group.value.MixedInstancesPolicy.as_ref().map(|m| &m.LaunchTemplate.LaunchTemplateSpecification);
             let Some(template) = group.value.LaunchTemplate.as_ref().or(mixed) else { continue };
             let found = self.launch_template(&template.LaunchTemplateId, &template.Version).or_else(|| {
                 // Recorded by name only.
                 let mut named = tables.launch_template_versions.iter();
-                named.find(|t| !template.LaunchTemplateName.is_empty() && t.LaunchTemplateName == template.LaunchTemplateName)
+                named.find(|t| {
+                    !template.LaunchTemplateName.is_empty() && t.LaunchTemplateName == template.LaunchTemplateName
+                })
             });
             if let Some(found) = found {
                 let name = tag(&group.value.Tags, "eks:nodegroup-name").map(Str::new);
@@ -175,10 +174,17 @@ impl Cluster {
             let by_group = || {
                 let group = of("aws:autoscaling:groupName")?;
                 let group = tables.auto_scaling_groups.iter().find(|g| g.AutoScalingGroupName == group)?;
-                let template = group.value.LaunchTemplate.as_ref()?;
+                let mixed =
+                    group.value.MixedInstancesPolicy.as_ref().map(|m| &m.LaunchTemplate.LaunchTemplateSpecification);
+                let template = group.value.LaunchTemplate.as_ref().or(mixed)?;
                 self.launch_template(&template.LaunchTemplateId, &template.Version)
             };
-            if let Some(found) = by_tag.or_else(by_group) {
+            let by_nodegroup = || {
+                let name = &tables.nodegroups.at(worker.nodegroup?.row.index).value.nodegroupName;
+                let row = used.iter().find(|(_, (owners, _))| owners.contains(name))?.0;
+                Some(tables.launch_template_versions.at(row.index))
+            };
+            if let Some(found) = by_tag.or_else(by_group).or_else(by_nodegroup) {
                 let row = worker.node.map(|n| n.row).or(worker.instance.map(|i| i.row));
                 let entry = used.entry(found.row).or_default();
                 entry.1.extend(row);

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Cluster;
+use super::dns_path::AnyLink;
 use super::pods::ended;
 use super::selector::selects;
 use super::version::Version;
@@ -15,6 +16,8 @@ derived! {
     KubeProxy {
         daemonSet: Option<Link<DaemonSet>>,
         configMap: Option<Link<ConfigMap>>,
+        /// The object to look at first: its configuration when that is not the usual one, else the daemon set.
+        culprit: Option<AnyLink>,
         /// `iptables`, `ipvs`, `nftables`; `iptables` when it is not set.
         mode: Str,
         /// The IPVS scheduler when it is not one that Linux has.
@@ -52,7 +55,8 @@ derived! {
     }
 }
 
-const SCHEDULERS: &[&str] = &["", "rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "dh", "sed", "nq", "mh", "fo", "ovf"];
+const SCHEDULERS: &[&str] =
+    &["", "rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "dh", "sed", "nq", "mh", "fo", "ovf"];
 
 /// The value of a top-level (or indented) key in YAML text.
 fn value_of<'t>(text: &'t str, key: &str) -> Option<&'t str> {
@@ -71,7 +75,9 @@ impl Cluster {
         let label = |n: &Node, key: &str| n.metadata.labels.get(key).cloned().unwrap_or_default();
         let machines: Vec<Rec<'_, Node>> = nodes
             .iter()
-            .filter(|n| !matches!(label(n.value, "eks.amazonaws.com/compute-type").as_str(), "fargate" | "auto" | "hybrid"))
+            .filter(|n| {
+                !matches!(label(n.value, "eks.amazonaws.com/compute-type").as_str(), "fargate" | "auto" | "hybrid")
+            })
             .filter(|n| !n.spec.providerID.contains("/fargate-") && !n.spec.providerID.starts_with("eks-hybrid"))
             .filter(|n| label(n.value, "kubernetes.io/os") != "windows")
             .collect();
@@ -101,7 +107,13 @@ impl Cluster {
         }) {
             let waiting = pod.value.status.containerStatuses.iter().find_map(|s| {
                 let waiting = s.state.as_ref()?.waiting.as_ref()?;
-                Some(waiting.reason.clone()).filter(|r| !matches!(r.as_str(), "ContainerCreating" | "PodInitializing" | ""))
+                // An image that cannot be pulled tells of the way to the registry, not of kube-proxy.
+                Some(waiting.reason.clone()).filter(|r| {
+                    !matches!(
+                        r.as_str(),
+                        "ContainerCreating" | "PodInitializing" | "ImagePullBackOff" | "ErrImagePull" | ""
+                    )
+                })
             });
             match waiting {
                 Some(reason) => {
@@ -121,6 +133,7 @@ impl Cluster {
         Ok(Some(KubeProxy {
             daemonSet: set.map(|s| Link::new(s.row)),
             configMap: map.map(|m| Link::new(m.row)),
+            culprit: map.map(|m| m.row).filter(|_| mode != "iptables").or(set.map(|s| s.row)).map(AnyLink),
             mode: Str::new(mode),
             wrongScheduler: if SCHEDULERS.contains(&scheduler) { Str::default() } else { Str::new(scheduler) },
             replaced,
@@ -152,7 +165,9 @@ impl Cluster {
         let pods = self.snapshot.table::<Pod>()?;
         let mut used: BTreeSet<u32> = BTreeSet::new();
         let mut sufferers = Vec::new();
-        for pod in pods.iter().filter(|p| !ended(p.value) && p.metadata.annotations.contains_key("vpc.amazonaws.com/pod-eni")) {
+        for pod in
+            pods.iter().filter(|p| !ended(p.value) && p.metadata.annotations.contains_key("vpc.amazonaws.com/pod-eni"))
+        {
             sufferers.push(Link::new(pod.row));
             for policy in policies.iter().filter(|p| p.metadata.namespace == pod.metadata.namespace) {
                 let selector = &policy.value.spec.podSelector;

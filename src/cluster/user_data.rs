@@ -167,9 +167,7 @@ pub fn cluster_dns(text: &str) -> Option<ClusterDns> {
 /// service range: 172.20.0.10 in a VPC with a 10/8 range, else 10.100.0.10
 /// (<https://github.com/awslabs/amazon-eks-ami>, `bootstrap.sh`).
 pub fn guessed(text: &str, vpc_has_ten: bool) -> Option<ClusterDns> {
-    let line = text.lines().find(|l| {
-        !l.trim_start().starts_with('#') && l.contains("/etc/eks/bootstrap.sh")
-    })?;
+    let line = text.lines().find(|l| !l.trim_start().starts_with('#') && l.contains("/etc/eks/bootstrap.sh"))?;
     let whole: String = text[text.find(line)?..].replace("\\\n", " ");
     let call = whole.lines().next()?;
     let says = |flag: &str| call.contains(flag);
