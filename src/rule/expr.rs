@@ -618,6 +618,13 @@ impl Expr {
     /// As places in the snapshot: of the objects, or of the scalar at the end of a path.
     pub fn places(&self, bindings: &Bindings<'_>) -> Evaluated<Vec<crate::snapshot::Spot>> {
         if let Some((object, field)) = &self.last_field {
+            // A field of any type may hold an object, which has a place of its own.
+            if self.ty == "dyn" {
+                let spots: Vec<_> = self.objects(bindings)?.iter().filter_map(Handle::spot).collect();
+                if !spots.is_empty() {
+                    return Ok(spots);
+                }
+            }
             let handles = object.objects(bindings)?;
             return Ok(handles
                 .iter()

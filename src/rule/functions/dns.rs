@@ -1,11 +1,91 @@
 //! Functions for the rules of dns-does-not-resolve.
 
+use std::sync::Arc;
+
 use super::{Function, Subject};
+use crate::cluster::coredns::{CoreDnsAccess, CoreDnsConfig, CoreDnsPods, DnsService};
+use crate::cluster::dns_path::DnsPath;
+use crate::cluster::network_policy::DnsDenial;
+use crate::cluster::node_dns::{NodeDns, PodNameserver};
+use crate::cluster::service_path::{KubeProxy, NodeLocalGap};
+use crate::shape::{Described, Shape};
 
 pub(super) fn functions() -> Vec<Function> {
     Vec::new()
 }
 
+fn shapes<T: Shape>(all: impl IntoIterator<Item = T>) -> Vec<Arc<dyn Shape>> {
+    all.into_iter().map(|one| Arc::new(one) as Arc<dyn Shape>).collect()
+}
+
+const COREDNS: &[&str] = &["k8s:deployments.apps", "k8s:pods", "k8s:nodes"];
+const PATHS: &[&str] = &[
+    "k8s:pods",
+    "k8s:nodes",
+    "ec2:DescribeInstances",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSubnets",
+    "ec2:DescribeSecurityGroups",
+    "ec2:DescribeNetworkAcls",
+    "ec2:DescribeRouteTables",
+];
+
 pub(super) fn subjects() -> Vec<Subject> {
-    Vec::new()
+    vec![
+        Subject { schema: CoreDnsPods::described, reads: COREDNS, list: |c| Ok(shapes(c.coredns_state()?)) },
+        Subject {
+            schema: CoreDnsConfig::described,
+            reads: &["k8s:configmaps", "k8s:deployments.apps"],
+            list: |c| Ok(shapes(c.coredns_config()?)),
+        },
+        Subject {
+            schema: CoreDnsAccess::described,
+            reads: &["k8s:clusterroles.rbac.authorization.k8s.io", "k8s:deployments.apps"],
+            list: |c| Ok(shapes(c.coredns_access()?)),
+        },
+        Subject {
+            schema: DnsService::described,
+            reads: &["k8s:services", "k8s:deployments.apps", "k8s:pods"],
+            list: |c| Ok(shapes(c.dns_service()?)),
+        },
+        Subject {
+            schema: DnsPath::described,
+            reads: PATHS,
+            list: |c| {
+                // Each of the three is there or not by itself.
+                let all = [c.dns_paths(), c.coredns_api_paths(), c.resolver_paths()];
+                let lacking = all.iter().find_map(|p| p.as_ref().err().cloned());
+                let found: Vec<DnsPath> = all.into_iter().filter_map(Result::ok).flatten().collect();
+                match lacking {
+                    Some(missing) if found.is_empty() => Err(missing),
+                    _ => Ok(shapes(found)),
+                }
+            },
+        },
+        Subject {
+            schema: DnsDenial::described,
+            reads: &["k8s:networkpolicies.networking.k8s.io", "k8s:daemonsets.apps", "k8s:pods", "k8s:namespaces"],
+            list: |c| Ok(shapes(c.dns_denials()?)),
+        },
+        Subject {
+            schema: NodeDns::described,
+            reads: &["ec2:DescribeLaunchTemplateVersions", "k8s:services"],
+            list: |c| Ok(shapes(c.node_dns()?)),
+        },
+        Subject {
+            schema: PodNameserver::described,
+            reads: &["k8s:pods", "k8s:services"],
+            list: |c| Ok(shapes(c.pod_nameservers()?)),
+        },
+        Subject {
+            schema: KubeProxy::described,
+            reads: &["k8s:daemonsets.apps", "k8s:pods", "k8s:nodes"],
+            list: |c| Ok(shapes(c.kube_proxy()?)),
+        },
+        Subject {
+            schema: NodeLocalGap::described,
+            reads: &["k8s:daemonsets.apps", "k8s:pods", "k8s:securitygrouppolicies.vpcresources.k8s.aws"],
+            list: |c| Ok(shapes(c.node_local_gap()?)),
+        },
+    ]
 }

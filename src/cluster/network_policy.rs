@@ -1,0 +1,280 @@
+//! What NetworkPolicies let through to CoreDNS, when an engine enforces them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::Cluster;
+use super::pods::ended;
+use super::selector::selects;
+use crate::shape::k8s::{
+    ConfigMap, DaemonSet, LabelSelector, Namespace, NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, Pod,
+};
+use crate::shape::{Link, Row, Str, derived};
+use crate::snapshot::{Known, Rec};
+
+derived! {
+    /// Pods whose question to CoreDNS a NetworkPolicy drops.
+    DnsDenial {
+        /// `egress` of the asking pods or `ingress` of CoreDNS.
+        direction: Str,
+        /// The policy to add a rule to.
+        policy: Link<NetworkPolicy>,
+        /// All that isolate these pods.
+        policies: Vec<Link<NetworkPolicy>>,
+        namespace: Str,
+        pods: Vec<Link<Pod>>,
+        /// Who enforces it.
+        engine: Str,
+        /// Whether the pods may send elsewhere, so that nobody meant to seal them.
+        open: bool,
+    }
+}
+
+/// The server side of a question.
+struct Server<'a> {
+    pods: Vec<Rec<'a, Pod>>,
+    addresses: Vec<IpAddr>,
+    ports: Vec<i64>,
+}
+
+impl Cluster {
+    /// What enforces NetworkPolicies, `None` when nothing does.
+    pub fn policy_engine(&self) -> Known<Option<&'static str>> {
+        let sets = self.snapshot.table::<DaemonSet>()?;
+        let has = |name: &str| sets.iter().any(|d| d.metadata.name == name);
+        if has("calico-node") {
+            return Ok(Some("Calico"));
+        }
+        if has("cilium") {
+            return Ok(Some("Cilium"));
+        }
+        if has("antrea-agent") {
+            return Ok(Some("Antrea"));
+        }
+        let controller = self
+            .snapshot
+            .tables
+            .config_maps
+            .get("kube-system/amazon-vpc-cni")
+            .and_then(|c| c.value.data.get("enable-network-policy-controller"))
+            .map(|v| v == "true");
+        let agent = sets.get("kube-system/aws-node").is_some_and(|d| {
+            let containers = &d.value.spec.template.spec.containers;
+            containers.iter().any(|c| c.args.iter().any(|a| a == "--enable-network-policy=true"))
+        });
+        if agent && controller != Some(false) {
+            return Ok(Some("the VPC CNI"));
+        }
+        if self.auto_mode() {
+            let maps = self.snapshot.table::<ConfigMap>()?;
+            let _ = maps;
+            return Ok((controller == Some(true)).then_some("EKS Auto Mode"));
+        }
+        Ok(None)
+    }
+
+    /// What NetworkPolicies drop of the questions to CoreDNS (UDP 53).
+    pub fn dns_denials(&self) -> Known<Vec<DnsDenial>> {
+        let policies = self.snapshot.table::<NetworkPolicy>()?;
+        if policies.is_empty() {
+            return Ok(Vec::new());
+        }
+        let Some(engine) = self.policy_engine()? else { return Ok(Vec::new()) };
+        let pods = self.snapshot.table::<Pod>()?;
+        let namespaces = self.snapshot.table::<Namespace>()?;
+        let labels_of = |namespace: &str| -> BTreeMap<Str, Str> {
+            let mut labels = namespaces.get(namespace).map(|n| n.value.metadata.labels.clone()).unwrap_or_default();
+            labels.entry(Str::const_new("kubernetes.io/metadata.name")).or_insert_with(|| Str::new(namespace));
+            labels
+        };
+        let server = self.dns_server()?;
+        if server.pods.is_empty() {
+            return Ok(Vec::new());
+        }
+        let isolating = |direction: &str| -> BTreeMap<Str, Vec<Rec<'_, NetworkPolicy>>> {
+            let mut found: BTreeMap<Str, Vec<Rec<'_, NetworkPolicy>>> = BTreeMap::new();
+            for policy in policies.iter() {
+                let types = &policy.value.spec.policyTypes;
+                let applies = match direction {
+                    "Egress" => {
+                        types.iter().any(|t| t == "Egress")
+                            || (types.is_empty() && !policy.value.spec.egress.is_empty())
+                    }
+                    _ => types.is_empty() || types.iter().any(|t| t == "Ingress"),
+                };
+                if applies {
+                    found.entry(policy.value.metadata.namespace.clone()).or_default().push(policy);
+                }
+            }
+            found
+        };
+        let server_namespace = labels_of("kube-system");
+        let egress = isolating("Egress");
+        let mut found: BTreeMap<(Vec<Row>, bool), Vec<Row>> = BTreeMap::new();
+        for pod in pods.iter().filter(|p| egress.contains_key(&p.metadata.namespace) && self.asks_dns(p.value)) {
+            let over: Vec<Rec<'_, NetworkPolicy>> = egress
+                .get(&pod.metadata.namespace)
+                .into_iter()
+                .flatten()
+                .filter(|p| selects(&p.value.spec.podSelector, &pod.metadata.labels))
+                .copied()
+                .collect();
+            if over.is_empty() {
+                continue;
+            }
+            let rules = || over.iter().flat_map(|p| &p.value.spec.egress);
+            let allowed = rules().any(|rule| {
+                port_fits(&rule.ports, &server)
+                    && (rule.to.is_empty()
+                        || rule
+                            .to
+                            .iter()
+                            .any(|peer| peer_is_server(peer, &pod.metadata.namespace, &server_namespace, &server)))
+            });
+            if allowed {
+                continue;
+            }
+            let open = rules().any(|r| {
+                r.to.is_empty() || r.to.iter().any(|p| p.ipBlock.as_ref().is_none_or(|b| !b.cidr.ends_with("/32")))
+            });
+            let mut key: Vec<Row> = over.iter().map(|p| p.row).collect();
+            key.sort();
+            found.entry((key, open)).or_default().push(pod.row);
+        }
+        let mut denials: Vec<DnsDenial> =
+            found.into_iter().map(|((rows, open), pods)| self.denial("egress", rows, pods, engine, open)).collect();
+
+        let ingress = isolating("Ingress");
+        let guards: Vec<Rec<'_, NetworkPolicy>> = ingress
+            .get("kube-system")
+            .into_iter()
+            .flatten()
+            .filter(|p| server.pods.iter().all(|s| selects(&p.value.spec.podSelector, &s.metadata.labels)))
+            .copied()
+            .collect();
+        if !guards.is_empty() {
+            let rules: Vec<_> = guards
+                .iter()
+                .flat_map(|p| &p.value.spec.ingress)
+                .filter(|rule| port_fits(&rule.ports, &server))
+                .collect();
+            if !rules.iter().any(|r| r.from.is_empty()) {
+                let mut spaces: BTreeMap<Str, BTreeMap<Str, Str>> = BTreeMap::new();
+                let mut shut = Vec::new();
+                for pod in pods.iter().filter(|p| self.asks_dns(p.value)) {
+                    let space = &pod.metadata.namespace;
+                    let labels = spaces.entry(space.clone()).or_insert_with(|| labels_of(space));
+                    let addresses: Vec<IpAddr> = pod.status.podIP.parse().into_iter().collect();
+                    let in_ = rules
+                        .iter()
+                        .flat_map(|r| &r.from)
+                        .any(|peer| peer_fits(peer, "kube-system", space, labels, &pod.metadata.labels, &addresses));
+                    if !in_ {
+                        shut.push(pod.row);
+                    }
+                }
+                if !shut.is_empty() {
+                    let mut rows: Vec<Row> = guards.iter().map(|p| p.row).collect();
+                    rows.sort();
+                    denials.push(self.denial("ingress", rows, shut, engine, true));
+                }
+            }
+        }
+        Ok(denials)
+    }
+
+    fn denial(&self, direction: &'static str, rows: Vec<Row>, pods: Vec<Row>, engine: &str, open: bool) -> DnsDenial {
+        let table = &self.snapshot.tables.network_policies;
+        let empty = |s: &LabelSelector| s.matchLabels.is_empty() && s.matchExpressions.is_empty();
+        let whole = rows.iter().find(|r| empty(&table.at(r.index).value.spec.podSelector)).or(rows.first());
+        let policy = whole.copied().unwrap_or(Row { table: crate::snapshot::TableId::NetworkPolicies, index: 0 });
+        DnsDenial {
+            direction: Str::const_new(direction),
+            policy: Link::new(policy),
+            policies: rows.iter().copied().map(Link::new).collect(),
+            namespace: table.at(policy.index).value.metadata.namespace.clone(),
+            pods: pods.into_iter().map(Link::new).collect(),
+            engine: Str::new(engine),
+            open,
+        }
+    }
+
+    /// Whether a pod asks CoreDNS and stands behind a policy engine: not on the host's network, not on Fargate.
+    fn asks_dns(&self, pod: &Pod) -> bool {
+        !ended(pod)
+            && pod.spec.hostNetwork != Some(true)
+            && !matches!(pod.spec.dnsPolicy.as_str(), "Default" | "None")
+            && !pod.metadata.labels.contains_key("eks.amazonaws.com/fargate-profile")
+    }
+
+    fn dns_server(&self) -> Known<Server<'_>> {
+        let pods = self.coredns_pods()?;
+        let mut addresses: Vec<IpAddr> = pods.iter().filter_map(|p| p.status.podIP.parse().ok()).collect();
+        let mut ports: BTreeSet<i64> = BTreeSet::from([53]);
+        for id in ["kube-system/kube-dns", "kube-system/kube-dns-upstream"] {
+            if let Some(service) = self.snapshot.tables.services.get(id) {
+                addresses.extend(service.value.spec.clusterIP.parse::<IpAddr>().ok());
+                ports.extend(service.value.spec.ports.iter().filter_map(|p| p.targetPort.as_int()));
+            }
+        }
+        // With NodeLocal DNSCache pods ask an address of the node.
+        addresses.extend(self.node_local_addresses().unwrap_or_default());
+        Ok(Server { pods, addresses, ports: ports.into_iter().collect() })
+    }
+}
+
+/// Whether ports of a rule hold UDP 53.
+fn port_fits(ports: &[NetworkPolicyPort], server: &Server<'_>) -> bool {
+    ports.is_empty()
+        || ports.iter().filter(|p| p.protocol == "UDP").any(|p| match &p.port {
+            None => true,
+            Some(port) => match (port.as_int(), p.endPort) {
+                (Some(first), Some(last)) => server.ports.iter().any(|w| (first..=last).contains(w)),
+                (Some(first), None) => server.ports.contains(&first),
+                (None, _) => server.pods.iter().any(|pod| {
+                    let mut ports = pod.value.spec.containers.iter().flat_map(|c| &c.ports);
+                    ports.any(|c| c.name == port.as_str() && c.protocol == "UDP")
+                }),
+            },
+        })
+}
+
+fn peer_is_server(
+    peer: &NetworkPolicyPeer,
+    own: &str,
+    server_namespace: &BTreeMap<Str, Str>,
+    server: &Server<'_>,
+) -> bool {
+    if peer.ipBlock.is_some() {
+        return block_holds(peer, &server.addresses);
+    }
+    server.pods.iter().any(|pod| {
+        peer_fits(peer, own, &pod.metadata.namespace, server_namespace, &pod.metadata.labels, &server.addresses)
+    })
+}
+
+fn block_holds(peer: &NetworkPolicyPeer, addresses: &[IpAddr]) -> bool {
+    let Some(block) = &peer.ipBlock else { return false };
+    let Ok(cidr) = block.cidr.parse::<ipnet::IpNet>() else { return true };
+    let except: Vec<ipnet::IpNet> = block.except.iter().filter_map(|e| e.parse().ok()).collect();
+    addresses.iter().any(|a| cidr.contains(a) && !except.iter().any(|e| e.contains(a)))
+}
+
+/// Whether a peer means a pod: `own` is the namespace of the policy.
+fn peer_fits(
+    peer: &NetworkPolicyPeer,
+    own: &str,
+    namespace: &str,
+    namespace_labels: &BTreeMap<Str, Str>,
+    labels: &BTreeMap<Str, Str>,
+    addresses: &[IpAddr],
+) -> bool {
+    if peer.ipBlock.is_some() {
+        return block_holds(peer, addresses);
+    }
+    let here = match &peer.namespaceSelector {
+        Some(selector) => selects(selector, namespace_labels),
+        None => own == namespace,
+    };
+    here && peer.podSelector.as_ref().is_none_or(|s| selects(s, labels))
+}

@@ -1,0 +1,226 @@
+//! The name server that kubelets are told to hand to pods.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use super::Cluster;
+use super::dns_path::AnyLink;
+use super::user_data::{self, ClusterDns};
+use crate::shape::ec2::{Vpc, tag};
+use crate::shape::k8s::{Pod, Service};
+use crate::shape::{Link, Row, Str, derived};
+use crate::snapshot::Known;
+
+derived! {
+    /// A setting that gives kubelets their cluster DNS address.
+    NodeDns {
+        /// The launch template version, EC2NodeClass ...
+        source: AnyLink,
+        sourceKind: Str,
+        /// Node groups that use it.
+        owners: Vec<Str>,
+        /// `--dns-cluster-ip`, `clusterDNS` ...
+        setting: Str,
+        addresses: Vec<Str>,
+        /// Those that nobody answers on.
+        wrong: Vec<Str>,
+        /// The addresses of kube-dns.
+        expected: Vec<Str>,
+        /// Whether the node decides when it boots.
+        depends: bool,
+        affected: Vec<AnyLink>,
+    }
+
+    /// A name server that pods name themselves and that nobody answers on.
+    PodNameserver { address: Str, pods: Vec<Link<Pod>>, expected: Vec<Str> }
+}
+
+impl Cluster {
+    /// Addresses on which a DNS server of the cluster answers: services with port 53, NodeLocal DNSCache.
+    fn answering(&self) -> Known<Vec<IpAddr>> {
+        let services = self.snapshot.table::<Service>()?;
+        let mut all: Vec<IpAddr> = services
+            .iter()
+            .filter(|s| s.spec.ports.iter().any(|p| p.port == Some(53)))
+            .flat_map(|s| s.value.spec.clusterIPs.iter().chain([&s.value.spec.clusterIP]))
+            .filter_map(|a| a.parse().ok())
+            .collect();
+        all.extend(self.node_local_addresses().unwrap_or_default());
+        Ok(all)
+    }
+
+    /// Every setting of a cluster DNS address that nodes of this cluster boot with.
+    pub fn node_dns(&self) -> Known<Vec<NodeDns>> {
+        let expected = self.expected_dns()?;
+        let answering = self.answering()?;
+        // Auto Mode and hybrid nodes answer on their own; a link-local address is the node's business where the
+        // daemon sets were not read.
+        let blind = self.node_local_addresses().is_err();
+        let wrong = |dns: &ClusterDns| -> Vec<Str> {
+            let strange = |a: &&IpAddr| {
+                let local = matches!(a, IpAddr::V4(v4) if v4.is_link_local());
+                !answering.contains(a) && !expected.contains(a) && !(local && blind)
+            };
+            dns.addresses.iter().filter(strange).map(|a| Str::from(a.to_string())).collect()
+        };
+        let mut found = Vec::new();
+        let texts = |all: &[IpAddr]| all.iter().map(|a| Str::from(a.to_string())).collect::<Vec<_>>();
+        for (row, owners, affected) in self.templates_in_use() {
+            let template = self.snapshot.tables.launch_template_versions.at(row.index);
+            let Some(text) = user_data::decode(&template.LaunchTemplateData.UserData) else { continue };
+            let Some(dns) = user_data::cluster_dns(&text).or_else(|| user_data::guessed(&text, self.vpc_has_ten()?))
+            else {
+                continue;
+            };
+            found.push(NodeDns {
+                source: AnyLink(row),
+                sourceKind: Str::const_new("launch template"),
+                owners,
+                setting: dns.setting.clone(),
+                addresses: texts(&dns.addresses),
+                wrong: wrong(&dns),
+                expected: texts(&expected),
+                depends: dns.depends,
+                affected: affected.into_iter().map(AnyLink).collect(),
+            });
+        }
+        for class in self.snapshot.tables.ec2_node_classes.iter() {
+            let set: Vec<IpAddr> =
+                class.spec.kubelet.iter().flat_map(|k| &k.clusterDNS).filter_map(|a| a.parse().ok()).collect();
+            let dns = if set.is_empty() {
+                user_data::cluster_dns(&class.spec.userData)
+            } else {
+                Some(ClusterDns { addresses: set, setting: Str::const_new("kubelet.clusterDNS"), depends: false })
+            };
+            let Some(dns) = dns else { continue };
+            let nodes =
+                self.snapshot.tables.nodes.iter().filter(|n| self.node_class_of(n.value) == Some(&class.metadata.name));
+            found.push(NodeDns {
+                source: AnyLink(class.row),
+                sourceKind: Str::const_new("EC2NodeClass"),
+                owners: Vec::new(),
+                setting: dns.setting.clone(),
+                addresses: texts(&dns.addresses),
+                wrong: wrong(&dns),
+                expected: texts(&expected),
+                depends: dns.depends,
+                affected: nodes.map(|n| AnyLink(n.row)).collect(),
+            });
+        }
+        Ok(found)
+    }
+
+    fn node_class_of<'n>(&self, node: &'n crate::shape::k8s::Node) -> Option<&'n Str> {
+        node.metadata.labels.get("karpenter.k8s.aws/ec2nodeclass")
+    }
+
+    /// Whether the VPC has a range in 10/8, as bootstrap.sh asks the metadata service.
+    fn vpc_has_ten(&self) -> Option<bool> {
+        let id = self.vpc_id().ok()?;
+        let vpc = self.snapshot.find::<Vpc>(&id).ok()?;
+        let ranges = vpc.value.CidrBlockAssociationSet.iter().map(|a| &a.CidrBlock).chain([&vpc.value.CidrBlock]);
+        Some(ranges.into_iter().any(|r| r.starts_with("10.")))
+    }
+
+    /// The launch template versions with which nodes of this cluster are launched, who uses them, and their nodes.
+    pub fn templates_in_use(&self) -> Vec<(Row, Vec<Str>, Vec<Row>)> {
+        let tables = &self.snapshot.tables;
+        let mut used: BTreeMap<Row, (BTreeSet<Str>, BTreeSet<Row>)> = BTreeMap::new();
+        for nodegroup in self.nodegroups() {
+            let Some(template) = &nodegroup.value.launchTemplate else { continue };
+            if let Some(found) = self.launch_template(&template.id, &template.version) {
+                used.entry(found.row).or_default().0.insert(nodegroup.nodegroupName.clone());
+            }
+        }
+        let cluster = self.name();
+        let key = format!("kubernetes.io/cluster/{cluster}");
+        let ours: BTreeSet<&Str> = self
+            .nodegroups()
+            .flat_map(|n| n.value.resources.iter())
+            .flat_map(|r| r.autoScalingGroups.iter().map(|g| &g.name))
+            .collect();
+        for group in tables.auto_scaling_groups.iter() {
+            let tagged = tag(&group.value.Tags, &key).is_some()
+                || tag(&group.value.Tags, "eks:cluster-name") == Some(cluster.as_str())
+                || ours.contains(&group.value.AutoScalingGroupName);
+            if !tagged {
+                continue;
+            }
+            let mixed =
+                group.value.MixedInstancesPolicy.as_ref().map(|m| &m.LaunchTemplate.LaunchTemplateSpecification);
+            let Some(template) = group.value.LaunchTemplate.as_ref().or(mixed) else { continue };
+            let found = self.launch_template(&template.LaunchTemplateId, &template.Version).or_else(|| {
+                // Recorded by name only.
+                let mut named = tables.launch_template_versions.iter();
+                named.find(|t| {
+                    !template.LaunchTemplateName.is_empty() && t.LaunchTemplateName == template.LaunchTemplateName
+                })
+            });
+            if let Some(found) = found {
+                let name = tag(&group.value.Tags, "eks:nodegroup-name").map(Str::new);
+                used.entry(found.row)
+                    .or_default()
+                    .0
+                    .insert(name.unwrap_or_else(|| group.value.AutoScalingGroupName.clone()));
+            }
+        }
+        // The nodes, by the tags that EC2 gives to what a template launches.
+        for worker in self.workers().unwrap_or_default() {
+            let Some(instance) = worker.instance else { continue };
+            let instance = tables.instances.at(instance.row.index);
+            let of = |key: &str| tag(&instance.value.Tags, key);
+            let by_tag = of("aws:ec2launchtemplate:id")
+                .and_then(|id| self.launch_template(id, of("aws:ec2launchtemplate:version").unwrap_or("$Default")));
+            let by_group = || {
+                let group = of("aws:autoscaling:groupName")?;
+                let group = tables.auto_scaling_groups.iter().find(|g| g.AutoScalingGroupName == group)?;
+                let mixed =
+                    group.value.MixedInstancesPolicy.as_ref().map(|m| &m.LaunchTemplate.LaunchTemplateSpecification);
+                let template = group.value.LaunchTemplate.as_ref().or(mixed)?;
+                self.launch_template(&template.LaunchTemplateId, &template.Version)
+            };
+            let by_nodegroup = || {
+                let name = &tables.nodegroups.at(worker.nodegroup?.row.index).value.nodegroupName;
+                let row = used.iter().find(|(_, (owners, _))| owners.contains(name))?.0;
+                Some(tables.launch_template_versions.at(row.index))
+            };
+            if let Some(found) = by_tag.or_else(by_group).or_else(by_nodegroup) {
+                let row = worker.node.map(|n| n.row).or(worker.instance.map(|i| i.row));
+                let entry = used.entry(found.row).or_default();
+                entry.1.extend(row);
+                if let Some(nodegroup) = worker.nodegroup {
+                    entry.0.insert(tables.nodegroups.at(nodegroup.row.index).nodegroupName.clone());
+                }
+            }
+        }
+        used.into_iter().map(|(row, (o, a))| (row, o.into_iter().collect(), a.into_iter().collect())).collect()
+    }
+
+    /// Name servers in pods' `dnsConfig` that lie in the service range and that no service has.
+    pub fn pod_nameservers(&self) -> Known<Vec<PodNameserver>> {
+        let pods = self.snapshot.table::<Pod>()?;
+        let answering = self.answering()?;
+        let expected = self.expected_dns()?;
+        let eks = self.eks()?;
+        let config = &eks.value.kubernetesNetworkConfig;
+        let ranges: Vec<ipnet::IpNet> =
+            [&config.serviceIpv4Cidr, &config.serviceIpv6Cidr].iter().filter_map(|r| r.parse().ok()).collect();
+        let mut found: BTreeMap<IpAddr, Vec<Row>> = BTreeMap::new();
+        for pod in pods.iter() {
+            let Some(dns) = pod.value.spec.dnsConfig.as_ref() else { continue };
+            for address in dns.nameservers.iter().filter_map(|n| n.parse::<IpAddr>().ok()) {
+                if ranges.iter().any(|r| r.contains(&address)) && !answering.contains(&address) {
+                    found.entry(address).or_default().push(pod.row);
+                }
+            }
+        }
+        Ok(found
+            .into_iter()
+            .map(|(address, pods)| PodNameserver {
+                address: Str::from(address.to_string()),
+                pods: pods.into_iter().map(Link::new).collect(),
+                expected: expected.iter().map(|a| Str::from(a.to_string())).collect(),
+            })
+            .collect())
+    }
+}

@@ -1,0 +1,195 @@
+//! What stands between a pod and a service's address: kube-proxy, NodeLocal DNSCache.
+
+use std::collections::BTreeSet;
+
+use super::Cluster;
+use super::dns_path::AnyLink;
+use super::pods::ended;
+use super::selector::selects;
+use super::version::Version;
+use crate::shape::k8s::{ConfigMap, DaemonSet, Node, Pod, SecurityGroupPolicy};
+use crate::shape::{Link, Str, derived};
+use crate::snapshot::{Known, Rec};
+
+derived! {
+    /// kube-proxy, which makes services' addresses work on the nodes.
+    KubeProxy {
+        daemonSet: Option<Link<DaemonSet>>,
+        configMap: Option<Link<ConfigMap>>,
+        /// The object to look at first: its configuration when that is not the usual one, else the daemon set.
+        culprit: Option<AnyLink>,
+        /// `iptables`, `ipvs`, `nftables`; `iptables` when it is not set.
+        mode: Str,
+        /// The IPVS scheduler when it is not one that Linux has.
+        wrongScheduler: Str,
+        /// Something else forwards services: Cilium, Calico, EKS Auto Mode.
+        replaced: bool,
+        /// Linux machines, Fargate and Auto Mode aside.
+        nodes: i64,
+        /// Ready nodes on which no kube-proxy pod runs or its pod is stuck.
+        without: Vec<Link<Node>>,
+        /// Why its pods are stuck: `CrashLoopBackOff` ...; empty when none is.
+        stuck: Str,
+        stuckPods: Vec<Link<Pod>>,
+        version: Str,
+        kubernetes: Str,
+        /// Minor versions that it is behind the API server; negative when it is ahead.
+        behind: i64,
+        /// Security groups for pods are on, in strict mode.
+        strictPods: bool,
+    }
+
+    /// NodeLocal DNSCache that pods with security groups of their own cannot reach.
+    NodeLocalGap {
+        daemonSet: Link<DaemonSet>,
+        cni: Link<DaemonSet>,
+        addresses: Vec<Str>,
+        mode: Str,
+        cniVersion: Str,
+        /// Whether the CNI knows the mode `standard` (1.11).
+        knowsStandard: bool,
+        policies: Vec<Link<SecurityGroupPolicy>>,
+        pods: Vec<Link<Pod>>,
+        /// Whether it answers on the address of kube-dns.
+        takesService: bool,
+    }
+}
+
+const SCHEDULERS: &[&str] =
+    &["", "rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "dh", "sed", "nq", "mh", "fo", "ovf"];
+
+/// The value of a top-level (or indented) key in YAML text.
+fn value_of<'t>(text: &'t str, key: &str) -> Option<&'t str> {
+    text.lines().find_map(|l| {
+        let rest = l.trim_start().strip_prefix(key)?.strip_prefix(':')?;
+        Some(rest.trim().trim_matches(['"', '\'']))
+    })
+}
+
+impl Cluster {
+    /// kube-proxy; `None` when no machine would run it.
+    pub fn kube_proxy(&self) -> Known<Option<KubeProxy>> {
+        let sets = self.snapshot.table::<DaemonSet>()?;
+        let pods = self.snapshot.table::<Pod>()?;
+        let nodes = self.snapshot.table::<Node>()?;
+        let label = |n: &Node, key: &str| n.metadata.labels.get(key).cloned().unwrap_or_default();
+        let machines: Vec<Rec<'_, Node>> = nodes
+            .iter()
+            .filter(|n| {
+                !matches!(label(n.value, "eks.amazonaws.com/compute-type").as_str(), "fargate" | "auto" | "hybrid")
+            })
+            .filter(|n| !n.spec.providerID.contains("/fargate-") && !n.spec.providerID.starts_with("eks-hybrid"))
+            .filter(|n| label(n.value, "kubernetes.io/os") != "windows")
+            .collect();
+        if machines.is_empty() {
+            return Ok(None);
+        }
+        let set = sets.get("kube-system/kube-proxy");
+        let other = ["cilium", "calico-node", "antrea-agent", "kube-router"];
+        let replaced = self.auto_mode() || sets.iter().any(|s| other.contains(&s.metadata.name.as_str()));
+        let maps = &self.snapshot.tables.config_maps;
+        let map = maps.get("kube-system/kube-proxy-config").or_else(|| maps.get("kube-system/kube-proxy"));
+        let text = map.and_then(|m| m.value.data.get("config").or(m.value.data.get("config.conf")));
+        let flag = set.and_then(|s| {
+            let containers = &s.value.spec.template.spec.containers;
+            let mut words = containers.iter().flat_map(|c| c.command.iter().chain(&c.args));
+            words.find_map(|w| w.strip_prefix("--proxy-mode="))
+        });
+        let mode = flag.or_else(|| value_of(text?, "mode")).filter(|m| !m.is_empty()).unwrap_or("iptables");
+        let scheduler = text.and_then(|t| value_of(t, "scheduler")).unwrap_or_default();
+        let mut here: BTreeSet<&Str> = BTreeSet::new();
+        let mut stuck = Str::default();
+        let mut stuck_pods = Vec::new();
+        for pod in pods.iter().filter(|p| {
+            p.metadata.namespace == "kube-system"
+                && p.metadata.labels.get("k8s-app").is_some_and(|a| a == "kube-proxy")
+                && !ended(p.value)
+        }) {
+            let waiting = pod.value.status.containerStatuses.iter().find_map(|s| {
+                let waiting = s.state.as_ref()?.waiting.as_ref()?;
+                // An image that cannot be pulled tells of the way to the registry, not of kube-proxy.
+                Some(waiting.reason.clone()).filter(|r| {
+                    !matches!(
+                        r.as_str(),
+                        "ContainerCreating" | "PodInitializing" | "ImagePullBackOff" | "ErrImagePull" | ""
+                    )
+                })
+            });
+            match waiting {
+                Some(reason) => {
+                    stuck = reason;
+                    stuck_pods.push(Link::new(pod.row));
+                }
+                None => {
+                    here.insert(&pod.value.spec.nodeName);
+                }
+            }
+        }
+        let ready = |n: &Node| n.status.conditions.iter().any(|c| c.r#type == "Ready" && c.status == "True");
+        let image = set.and_then(|s| s.value.spec.template.spec.containers.first()).map(|c| c.image.as_str());
+        let version = image.and_then(Version::of_image);
+        let kubernetes = self.eks().ok().and_then(|e| Version::parse(&e.value.version));
+        let cni = self.cni().ok().flatten();
+        Ok(Some(KubeProxy {
+            daemonSet: set.map(|s| Link::new(s.row)),
+            configMap: map.map(|m| Link::new(m.row)),
+            culprit: map.map(|m| m.row).filter(|_| mode != "iptables").or(set.map(|s| s.row)).map(AnyLink),
+            mode: Str::new(mode),
+            wrongScheduler: if SCHEDULERS.contains(&scheduler) { Str::default() } else { Str::new(scheduler) },
+            replaced,
+            nodes: machines.len() as i64,
+            without: machines
+                .iter()
+                .filter(|n| ready(n.value) && !here.contains(&n.value.metadata.name))
+                .map(|n| Link::new(n.row))
+                .collect(),
+            stuck,
+            stuckPods: stuck_pods,
+            version: version.map(|v| Str::from(v.to_string())).unwrap_or_default(),
+            kubernetes: kubernetes.map(|k| Str::from(format!("{}.{}", k.0, k.1))).unwrap_or_default(),
+            behind: version.zip(kubernetes).map_or(0, |(v, k)| i64::from(k.1) - i64::from(v.1)),
+            strictPods: cni.as_ref().is_some_and(|c| c.pod_eni() && c.enforcing_mode() == "strict"),
+        }))
+    }
+
+    /// Pods with groups of their own that NodeLocal DNSCache does not serve: in strict mode all they send goes
+    /// through their branch interface, past the node
+    /// (<https://docs.aws.amazon.com/eks/latest/userguide/security-groups-for-pods.html>).
+    pub fn node_local_gap(&self) -> Known<Option<NodeLocalGap>> {
+        let Some((set, addresses)) = self.node_local_set()? else { return Ok(None) };
+        let Some(cni) = self.cni()? else { return Ok(None) };
+        if !cni.pod_eni() || cni.enforcing_mode() != "strict" {
+            return Ok(None);
+        }
+        let policies = self.snapshot.table::<SecurityGroupPolicy>()?;
+        let pods = self.snapshot.table::<Pod>()?;
+        let mut used: BTreeSet<u32> = BTreeSet::new();
+        let mut sufferers = Vec::new();
+        for pod in
+            pods.iter().filter(|p| !ended(p.value) && p.metadata.annotations.contains_key("vpc.amazonaws.com/pod-eni"))
+        {
+            sufferers.push(Link::new(pod.row));
+            for policy in policies.iter().filter(|p| p.metadata.namespace == pod.metadata.namespace) {
+                let selector = &policy.value.spec.podSelector;
+                if selector.as_ref().is_some_and(|s| selects(s, &pod.metadata.labels)) {
+                    used.insert(policy.row.index);
+                }
+            }
+        }
+        if sufferers.is_empty() {
+            return Ok(None);
+        }
+        let service = self.expected_dns().unwrap_or_default();
+        Ok(Some(NodeLocalGap {
+            daemonSet: Link::new(set.row),
+            cni: Link::new(cni.daemon_set.row),
+            addresses: addresses.iter().map(|a| Str::from(a.to_string())).collect(),
+            mode: cni.enforcing_mode(),
+            cniVersion: cni.version.map(|v| Str::from(v.to_string())).unwrap_or_default(),
+            knowsStandard: cni.version.is_none_or(|v| v >= Version(1, 11, 0)),
+            policies: used.into_iter().map(|i| Link::new(policies.at(i).row)).collect(),
+            pods: sufferers,
+            takesService: addresses.iter().any(|a| service.contains(a)),
+        }))
+    }
+}
