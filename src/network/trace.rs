@@ -205,7 +205,7 @@ impl Network {
             Origin::Host(host) => walk.start(host, &mut packet, &mut crossings),
             Origin::Internet(from) => {
                 packet.from = *from;
-                walk.from_internet(&wanted, &mut packet, &mut crossings)
+                walk.arrive_from_internet(&wanted, &mut packet, &mut crossings)
             }
             Origin::Elsewhere(from) => {
                 packet.from = *from;
@@ -407,7 +407,7 @@ impl<'n> Walk<'n> {
         self.travel(At { vpc: host.vpc, subnet: host.subnet, transit: false }, packet, crossings)
     }
 
-    fn from_internet(
+    fn arrive_from_internet(
         &mut self,
         wanted: &Wanted<'n>,
         packet: &mut Packet<'n>,
