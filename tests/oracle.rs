@@ -1,5 +1,7 @@
 //! The engine agrees with every packet that was really sent on AWS (`../shared/oracle`).
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::{Path, PathBuf};
 
 use eks_doctor::network::{Disposition, End, Flow, LINUX_CLIENT_PORTS, Network, Protocol};

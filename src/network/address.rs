@@ -185,6 +185,7 @@ impl std::fmt::Display for Ports {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

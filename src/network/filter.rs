@@ -149,6 +149,8 @@ impl Network {
         let mut left: Option<Ports> = None;
         let (mut denied, mut allowed) = (Ports::default(), false);
         let mut unclear: Option<Unclear> = None;
+        // What entries that cannot be read might have done, by whether they allow.
+        let mut perhaps = [false; 2];
         let (mut allowed_by, mut denied_by) = (None, None);
         for (index, entry) in acl.entries[direction].iter().enumerate() {
             let by = Some((0, index as u32));
@@ -185,6 +187,7 @@ impl Network {
             }
             if entry.cidr.is_none() || entry.protocol.is_none() {
                 unclear = unclear.or(Some(Unclear::Unreadable(entry.index)));
+                perhaps[usize::from(entry.allow)] = true;
                 continue;
             }
             let part = if from <= service.first && service.last <= to && left.is_none() {
@@ -198,10 +201,10 @@ impl Network {
             };
             let Some(taken) = part else {
                 // The first entry that matches covers everything: the usual case.
-                let verdict = match (unclear, entry.allow) {
-                    (Some(_), _) => Verdict::Unknown,
-                    (None, true) => Verdict::Allowed,
-                    (None, false) => Verdict::Blocked,
+                let verdict = match (perhaps[usize::from(!entry.allow)], entry.allow) {
+                    (true, _) => Verdict::Unknown,
+                    (false, true) => Verdict::Allowed,
+                    (false, false) => Verdict::Blocked,
                 };
                 let mut decision = Decision::new(verdict, by);
                 decision.unclear = unclear;
@@ -223,12 +226,12 @@ impl Network {
             Some(left) => denied.add(&left),
         }
         if denied.is_empty() {
-            let verdict = if unclear.is_some() { Verdict::Unknown } else { Verdict::Allowed };
+            let verdict = if perhaps[0] { Verdict::Unknown } else { Verdict::Allowed };
             let mut decision = Decision::new(verdict, allowed_by);
             decision.unclear = unclear;
             return decision;
         }
-        let verdict = if unclear.is_some() { Verdict::Unknown } else { Verdict::Blocked };
+        let verdict = if perhaps[1] { Verdict::Unknown } else { Verdict::Blocked };
         let mut decision = Decision::new(verdict, denied_by);
         decision.unclear = unclear;
         if allowed {
@@ -240,7 +243,7 @@ impl Network {
 
 impl Rule {
     /// Whether the rule covers the protocol and, of several ports, at least one; `None` when it cannot be read.
-    fn serves(&self, service: Service) -> Option<bool> {
+    pub(super) fn serves(&self, service: Service) -> Option<bool> {
         let protocol = self.protocol?.plain();
         if protocol == Protocol::Any {
             return Some(true);

@@ -94,13 +94,16 @@ impl<'n> Walk<'n> {
             return Some(Arrival::Outside);
         }
         let from = packet.from;
-        let public = if at.transit || !self.net.vpc_holds(at.vpc, from) && !self.is_source(at, from) {
+        let public = if at.transit {
             None
         } else if let Some(nat) = nat {
             self.net.nat_public(nat, from)
+        } else if !self.net.vpc_holds(at.vpc, from) && !self.is_source(at, from) {
+            None
         } else if from.is_ipv6() {
             Some(from)
         } else {
+            self.asked_public = true;
             self.source_public(at, from)
         };
         let Some(public) = public else {

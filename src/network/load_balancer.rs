@@ -260,13 +260,13 @@ impl<'n> Walk<'n> {
             .iter()
             .map(|target| {
                 let mut walk = Walk::new(net, None);
-                walk.to_target(group, target, node, packet, ports);
+                walk.reach_target(group, target, node, packet, ports);
                 (walk.blocked, walk.unknown)
             })
             .collect();
         let failing = verdicts.iter().filter(|v| v.0).count();
         let shown = verdicts.iter().position(|v| v.0).or(verdicts.iter().position(|v| v.1)).unwrap_or(0);
-        self.to_target(group, used[shown], node, packet, ports);
+        self.reach_target(group, used[shown], node, packet, ports);
         if failing > 0 && failing < used.len() {
             self.stop(|_| {
                 at(plain(group.name.as_str(), STEP, &format!("{failing} of {} targets cannot be reached", used.len()))
@@ -276,7 +276,7 @@ impl<'n> Walk<'n> {
     }
 
     /// From a load balancer's node to a target and back to the node.
-    fn to_target(
+    fn reach_target(
         &mut self,
         group: &TargetGroup,
         target: &Target,

@@ -3,12 +3,15 @@
 pub mod address;
 mod build;
 mod egress;
+mod ends;
 mod explain;
 mod filter;
 mod flow;
 mod gateway;
 mod load_balancer;
+mod matrix;
 mod model;
+mod parse;
 mod route;
 mod trace;
 mod transit;
@@ -19,6 +22,7 @@ use serde::Serialize;
 pub use address::Family;
 pub use egress::{Egress, EgressKind};
 pub use flow::{ANY_PUBLIC_V4, ANY_PUBLIC_V6, End, Flow, LINUX_CLIENT_PORTS, Protocol, TRANSLATED_CLIENT_PORTS};
+pub use matrix::Matrix;
 pub use model::Network;
 
 use crate::shape::{Row, Str};

@@ -50,6 +50,9 @@ pub struct Network {
     /// (interface, private address, public address), sorted.
     pub(super) public_of: Vec<(u32, u32, u32)>,
 
+    /// Where ranges of ACL entries, routes and VPCs begin or end, by family, sorted.
+    pub(super) cut_points: [Vec<u128>; 2],
+
     pub(super) missing: Reads,
 }
 

@@ -58,6 +58,16 @@ pub(super) struct Host<'n> {
     pub kind: Kind,
 }
 
+/// The interface at which a packet arrives, and what of the packet its groups see.
+#[derive(Debug, Clone)]
+pub(super) struct Door<'n> {
+    pub interface: u32,
+    pub kind: Kind,
+    pub groups: Option<Cow<'n, [u32]>>,
+    pub from: IpAddr,
+    pub sender: Sender<'n>,
+}
+
 /// Where a packet is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct At {
@@ -105,6 +115,10 @@ pub(super) struct Walk<'n> {
     pub origin: Option<Host<'n>>,
     /// Whether the ends' security groups are left out (they are asked separately).
     pub bare: bool,
+    /// Where the packet came to groups that would be asked.
+    pub door: Option<Door<'n>>,
+    /// Whether an internet gateway looked for the sender's public address.
+    pub asked_public: bool,
 }
 
 impl<'n> Walk<'n> {
@@ -120,6 +134,8 @@ impl<'n> Walk<'n> {
             goal: None,
             origin: None,
             bare: false,
+            door: None,
+            asked_public: false,
         }
     }
 
