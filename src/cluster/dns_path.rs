@@ -246,7 +246,7 @@ impl Cluster {
         for text in self.custom_resolvers()? {
             targets.extend(text.parse().ok().map(|a| (a, true)));
         }
-        targets.extend(self.corefile_upstreams().into_iter().map(|(a, root)| (a, root)));
+        targets.extend(self.corefile_upstreams());
         targets.retain(|(a, _)| !self.is_vpc_resolver(*a));
         if targets.is_empty() {
             return Ok(Vec::new());

@@ -59,7 +59,7 @@ impl Cluster {
         let wrong = |dns: &ClusterDns| -> Vec<Str> {
             let strange = |a: &&IpAddr| {
                 let local = matches!(a, IpAddr::V4(v4) if v4.is_link_local());
-                !answering.contains(a) && !expected.contains(a) && !(local && blind)
+                !(answering.contains(a) || expected.contains(a) || local && blind)
             };
             dns.addresses.iter().filter(strange).map(|a| Str::from(a.to_string())).collect()
         };

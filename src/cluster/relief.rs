@@ -81,12 +81,11 @@ impl Cluster {
 
     fn route_table_id(&self, subnet: &str) -> Option<Str> {
         let tables = &self.snapshot.tables;
-        let explicit = tables
+        tables
             .route_tables
             .iter()
             .find(|t| t.Associations.iter().any(|a| a.SubnetId == subnet))
-            .map(|t| t.RouteTableId.clone());
-        explicit
+            .map(|t| t.RouteTableId.clone())
     }
 
     fn start(&self, plan: &Plan, zones: &BTreeMap<Str, Str>, tags: &str) -> Vec<Str> {
