@@ -1,5 +1,7 @@
 //! Reading snapshots: whatever people hand over, what can be used is used, and the rest is named by file and line.
 
+#![allow(clippy::unwrap_used)]
+
 mod change;
 
 use std::path::PathBuf;

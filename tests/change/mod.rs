@@ -202,7 +202,10 @@ fn children(value: &Value, step: &Step) -> Vec<String> {
                     None => found.is_some(),
                     Some(wanted) => found.is_some_and(|f| match f {
                         Value::String(text) => glob(wanted, text),
-                        other => *wanted == other.to_string(),
+                        other => {
+                            let shown = other.to_string();
+                            shown == *wanted
+                        }
                     }),
                 }
             })
