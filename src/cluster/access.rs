@@ -115,7 +115,9 @@ fn in_map(rows: &[MapRole], arn: &str) -> (&'static str, Str) {
             } else {
                 continue;
             }
-        } else if other.contains(":assumed-role/") && other.split('/').nth(1).map(str::to_lowercase) == Some(name.clone()) {
+        } else if other.contains(":assumed-role/")
+            && other.split('/').nth(1).map(str::to_lowercase) == Some(name.clone())
+        {
             "session"
         } else {
             continue;

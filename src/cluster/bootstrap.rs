@@ -98,9 +98,15 @@ fn read(text: &str) -> Said {
         };
     }
     if let Some(call) = lines.iter().find_map(|l| l.split_once("bootstrap.sh").map(|(_, rest)| rest)) {
-        let words: Vec<&str> = call.split_whitespace().map(|w| w.trim_matches(['"', '\'']).trim_end_matches(';')).collect();
+        let words: Vec<&str> =
+            call.split_whitespace().map(|w| w.trim_matches(['"', '\'']).trim_end_matches(';')).collect();
         let after = |flag: &str| {
-            words.iter().position(|w| *w == flag).and_then(|i| words.get(i + 1)).map(|w| (*w).to_owned()).unwrap_or_default()
+            words
+                .iter()
+                .position(|w| *w == flag)
+                .and_then(|i| words.get(i + 1))
+                .map(|w| (*w).to_owned())
+                .unwrap_or_default()
         };
         return Said {
             style: "bootstrap.sh",
@@ -212,7 +218,9 @@ impl Cluster {
     /// images of 1.26 before May 2023 (amazon-eks-ami#1263), Bottlerocket before 1.14 (bottlerocket#3028).
     pub fn old_names(&self) -> Known<bool> {
         for worker in self.workers()?.iter().filter(|w| w.kind == "ec2" && !w.joined) {
-            let Some(group) = worker.nodegroup.map(|g| self.snapshot.tables.nodegroups.at(g.row.index)) else { continue };
+            let Some(group) = worker.nodegroup.map(|g| self.snapshot.tables.nodegroups.at(g.row.index)) else {
+                continue;
+            };
             let release = group.value.releaseVersion.as_str();
             let old = if group.value.amiType.starts_with("BOTTLEROCKET") {
                 super::version::Version::parse(release).is_some_and(|v| v < super::version::Version(1, 14, 0))
@@ -272,11 +280,14 @@ mod tests {
     #[test]
     fn user_data_is_read() {
         assert_eq!(base64("aGVsbG8=").as_deref(), Some("hello".as_bytes()));
-        let said = read("#!/bin/bash\n/etc/eks/bootstrap.sh 'prod' \\\n --apiserver-endpoint https://a --b64-cluster-ca B\n");
+        let said =
+            read("#!/bin/bash\n/etc/eks/bootstrap.sh 'prod' \\\n --apiserver-endpoint https://a --b64-cluster-ca B\n");
         assert_eq!((said.style, said.cluster.as_str(), said.endpoint.as_str()), ("bootstrap.sh", "prod", "https://a"));
         assert!(said.authority);
         assert_eq!(read("#!/bin/bash\necho 'vm.max_map_count=262144' >> /etc/sysctl.conf\n").style, "none");
-        let said = read("apiVersion: node.eks.aws/v1alpha1\nkind: NodeConfig\nspec:\n  cluster:\n    name: a\n    apiServerEndpoint: https://x\n    certificateAuthority: Q\n    cidr: 10.100.0.0/16\n");
+        let said = read(
+            "apiVersion: node.eks.aws/v1alpha1\nkind: NodeConfig\nspec:\n  cluster:\n    name: a\n    apiServerEndpoint: https://x\n    certificateAuthority: Q\n    cidr: 10.100.0.0/16\n",
+        );
         assert_eq!((said.style, said.cluster.as_str(), said.cidr.as_str()), ("nodeadm", "a", "10.100.0.0/16"));
     }
 }

@@ -156,11 +156,18 @@ impl Cluster {
             let subnet = tables.subnets.at(placement.subnet.row.index);
             let template = self.template_of_placement(placement);
             let class = placement.nodeClass.map(|c| tables.ec2_node_classes.at(c.row.index));
-            let interfaces = template.map(|t| t.value.LaunchTemplateData.NetworkInterfaces.as_slice()).unwrap_or_default();
+            let interfaces =
+                template.map(|t| t.value.LaunchTemplateData.NetworkInterfaces.as_slice()).unwrap_or_default();
             let forced = interfaces.iter().any(|n| n.AssociatePublicIpAddress == Some(false))
                 || interfaces.len() > 1
                 || class.is_some_and(|c| c.value.spec.associatePublicIPAddress == Some(false));
-            let key = (subnet.row, placement.public, placement.nodegroup.map(|n| n.row), class.map(|c| c.row), template.map(|t| t.row));
+            let key = (
+                subnet.row,
+                placement.public,
+                placement.nodegroup.map(|n| n.row),
+                class.map(|c| c.row),
+                template.map(|t| t.row),
+            );
             if !seen.insert(key) {
                 continue;
             }
@@ -176,11 +183,9 @@ impl Cluster {
                 EgressKind::Broken { .. } => "broken",
                 _ => "unverifiable",
             };
-            let missing: Vec<Str> =
-                found.iter().filter(|f| f.1.is_empty()).map(|f| Str::new(f.0)).collect();
-            let unserved = found
-                .iter()
-                .any(|f| !f.1.iter().any(|e| Self::endpoint_serves(e.value, table.map(|t| t.value))));
+            let missing: Vec<Str> = found.iter().filter(|f| f.1.is_empty()).map(|f| Str::new(f.0)).collect();
+            let unserved =
+                found.iter().any(|f| !f.1.iter().any(|e| Self::endpoint_serves(e.value, table.map(|t| t.value))));
             let closed = matches!(kind, "none" | "blackhole" | "broken" | "nat-broken")
                 || (kind == "internet" && !placement.public);
             exits.push(Arc::new(NodeExit {
@@ -316,14 +321,17 @@ impl Cluster {
             .with("aws:SourceAccount", &self.account_id());
         let resource = match service {
             "s3" => format!("arn:{}:s3:::prod-{}-starport-layer-bucket/x", self.partition(), self.region_name()),
-            "ecr.dkr" => format!("arn:{}:ecr:{}:602401143452:repository/eks/pause", self.partition(), self.region_name()),
+            "ecr.dkr" => {
+                format!("arn:{}:ecr:{}:602401143452:repository/eks/pause", self.partition(), self.region_name())
+            }
             _ => "*".to_owned(),
         };
         // Statements about single principals may hold for the nodes: only those about everybody deny.
         let mut policy = document.0;
-        policy.Statement.0.retain(|s| {
-            s.Effect != "Deny" || s.Principal.as_ref().is_none_or(|p| p.of("AWS").any(|a| a == "*"))
-        });
+        policy
+            .Statement
+            .0
+            .retain(|s| s.Effect != "Deny" || s.Principal.as_ref().is_none_or(|p| p.of("AWS").any(|a| a == "*")));
         if service == "sts" {
             // Roles are the resources here: any of them will do.
             for statement in &mut policy.Statement.0 {

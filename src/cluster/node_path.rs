@@ -80,9 +80,7 @@ impl Cluster {
                 continue;
             }
             let exit = exits.iter().find(|x| x.subnet == placement.subnet && x.public == placement.public);
-            let outside = exit.is_some_and(|x| {
-                x.needs && (x.kind == "nat" || (x.kind == "internet" && x.public))
-            });
+            let outside = exit.is_some_and(|x| x.needs && (x.kind == "nat" || (x.kind == "internet" && x.public)));
             for probe in self.probes(placement, &control, private, outside) {
                 if self.network.decide(&probe.flow) != Disposition::Blocked {
                     continue;
@@ -130,8 +128,7 @@ impl Cluster {
     ) -> Vec<Probe> {
         let tables = &self.snapshot.tables;
         let node = || self.end_of(placement);
-        let groups_of =
-            |i: &NetworkInterface| i.Groups.iter().map(|g| g.GroupId.clone()).collect::<Vec<Str>>();
+        let groups_of = |i: &NetworkInterface| i.Groups.iter().map(|g| g.GroupId.clone()).collect::<Vec<Str>>();
         let mut probes = Vec::new();
         for interface in control {
             let api = || End::interface(&interface.NetworkInterfaceId);
@@ -188,7 +185,11 @@ impl Cluster {
             let (by, key) = match row.table {
                 TableId::SecurityGroups => {
                     let pair = if direction == "egress" {
-                        format!("egress {} {}", probe.from_node, if probe.from_node { node_groups.join(" ") } else { String::new() })
+                        format!(
+                            "egress {} {}",
+                            probe.from_node,
+                            if probe.from_node { node_groups.join(" ") } else { String::new() }
+                        )
                     } else {
                         format!("{} and {}", node_groups.join(" "), probe.peer_groups.join(" "))
                     };

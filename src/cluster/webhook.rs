@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::Cluster;
 use crate::shape::k8s::{
-    DaemonSet, EndpointSlice, Event, LabelSelector, MutatingWebhookConfiguration, Namespace, SelectorRequirement, Service,
-    ValidatingWebhookConfiguration, Webhook,
+    DaemonSet, EndpointSlice, Event, LabelSelector, MutatingWebhookConfiguration, Namespace, SelectorRequirement,
+    Service, ValidatingWebhookConfiguration, Webhook,
 };
 use crate::shape::{Link, Str, derived};
 use crate::snapshot::Known;
@@ -54,7 +54,8 @@ fn fits(requirement: &SelectorRequirement, labels: &BTreeMap<Str, Str>) -> bool 
 
 fn selects(selector: &Option<LabelSelector>, labels: &BTreeMap<Str, Str>) -> bool {
     selector.as_ref().is_none_or(|s| {
-        s.matchLabels.iter().all(|(k, v)| labels.get(k) == Some(v)) && s.matchExpressions.iter().all(|r| fits(r, labels))
+        s.matchLabels.iter().all(|(k, v)| labels.get(k) == Some(v))
+            && s.matchExpressions.iter().all(|r| fits(r, labels))
     })
 }
 
@@ -88,7 +89,13 @@ impl Cluster {
         }
         let mut namespace: BTreeMap<Str, Str> = match self.snapshot.tables.namespaces.get("kube-system") {
             Some(found) => found.value.metadata.labels.clone(),
-            None => self.snapshot.tables.namespaces.get("/kube-system").map(|n| n.value.metadata.labels.clone()).unwrap_or_default(),
+            None => self
+                .snapshot
+                .tables
+                .namespaces
+                .get("/kube-system")
+                .map(|n| n.value.metadata.labels.clone())
+                .unwrap_or_default(),
         };
         let labels_known = self.snapshot.table::<Namespace>().is_ok();
         namespace.insert(Str::const_new("kubernetes.io/metadata.name"), Str::const_new("kube-system"));
@@ -124,7 +131,10 @@ impl Cluster {
         }
         let mut result = Vec::new();
         for (_, webhook, mut found) in all {
-            if webhook.failurePolicy == "Ignore" || !about_new_pods(webhook) || !selects(&webhook.namespaceSelector, &namespace) {
+            if webhook.failurePolicy == "Ignore"
+                || !about_new_pods(webhook)
+                || !selects(&webhook.namespaceSelector, &namespace)
+            {
                 continue;
             }
             // Labels of the namespace that were not recorded may take it out.

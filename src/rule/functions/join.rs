@@ -9,9 +9,9 @@ use crate::cluster::node_exit::{NodeEndpoint, NodeExit, PublicAccessGap};
 use crate::cluster::node_path::BlockedPath;
 use crate::cluster::volume_key::VolumeKey;
 use crate::cluster::webhook::SystemWebhook;
+use crate::shape::ec2::{Activity, DhcpOptions, LaunchTemplateVersion};
 use crate::shape::eks::{self, Nodegroup};
 use crate::shape::k8s::{Condition, EC2NodeClass};
-use crate::shape::ec2::{Activity, DhcpOptions, LaunchTemplateVersion};
 use crate::shape::{Described, Shape, Str};
 
 const STR: Ty = Ty::Str;
@@ -49,7 +49,8 @@ fn plain(code: &str) -> String {
 }
 
 fn names_cause<'a>(mut codes: impl Iterator<Item = &'a Str>) -> bool {
-    codes.any(|code| CAUSES.iter().any(|c| plain(c) == plain(code) || plain(c).trim_start_matches("ec2") == plain(code)))
+    codes
+        .any(|code| CAUSES.iter().any(|c| plain(c) == plain(code) || plain(c).trim_start_matches("ec2") == plain(code)))
 }
 
 fn cut(text: &str) -> String {
@@ -152,8 +153,14 @@ pub(super) fn functions() -> Vec<Function> {
             },
         ),
         method::<eks::Cluster>("healthText", &[], STR, &[], "EKS's health issues, in one text.", |_, this, _| {
-            Ok(cut(&this.health.issues.iter().map(|i| format!("{}: {}", i.code, i.message)).collect::<Vec<_>>().join("; "))
-                .into())
+            Ok(cut(&this
+                .health
+                .issues
+                .iter()
+                .map(|i| format!("{}: {}", i.code, i.message))
+                .collect::<Vec<_>>()
+                .join("; "))
+            .into())
         }),
         method::<eks::Cluster>(
             "healthNamesCause",
@@ -164,8 +171,14 @@ pub(super) fn functions() -> Vec<Function> {
             |_, this, _| Ok(names_cause(this.health.issues.iter().map(|i| &i.code)).into()),
         ),
         method::<Nodegroup>("healthText", &[], STR, &[], "EKS's health issues, in one text.", |_, this, _| {
-            Ok(cut(&this.health.issues.iter().map(|i| format!("{}: {}", i.code, i.message)).collect::<Vec<_>>().join("; "))
-                .into())
+            Ok(cut(&this
+                .health
+                .issues
+                .iter()
+                .map(|i| format!("{}: {}", i.code, i.message))
+                .collect::<Vec<_>>()
+                .join("; "))
+            .into())
         }),
         method::<Nodegroup>(
             "healthNamesCause",
@@ -197,17 +210,24 @@ pub(super) fn functions() -> Vec<Function> {
             "Whether a service control policy denies what Karpenter does.",
             |_, this, _| Ok(this.status.conditions.iter().any(|c| c.message.contains("service control policy")).into()),
         ),
-        method::<DhcpOptions>("option", &[("key", STR)], STR, &[], "The values of an option, with blanks.", |_, this, a| {
-            let key = super::text(a, 0);
-            let values: Vec<&str> = this
-                .value
-                .DhcpConfigurations
-                .iter()
-                .filter(|c| c.Key == key)
-                .flat_map(|c| c.Values.iter().map(|v| v.Value.as_str()))
-                .collect();
-            Ok(values.join(" ").into())
-        }),
+        method::<DhcpOptions>(
+            "option",
+            &[("key", STR)],
+            STR,
+            &[],
+            "The values of an option, with blanks.",
+            |_, this, a| {
+                let key = super::text(a, 0);
+                let values: Vec<&str> = this
+                    .value
+                    .DhcpConfigurations
+                    .iter()
+                    .filter(|c| c.Key == key)
+                    .flat_map(|c| c.Values.iter().map(|v| v.Value.as_str()))
+                    .collect();
+                Ok(values.join(" ").into())
+            },
+        ),
         method::<eks::Cluster>(
             "namesNodesByDomain",
             &[],
@@ -259,7 +279,12 @@ pub(super) fn subjects() -> Vec<Subject> {
         subject!(
             BlockedPath,
             blocked_paths,
-            &["ec2:DescribeNetworkInterfaces", "ec2:DescribeSecurityGroups", "ec2:DescribeNetworkAcls", "ec2:DescribeRouteTables"]
+            &[
+                "ec2:DescribeNetworkInterfaces",
+                "ec2:DescribeSecurityGroups",
+                "ec2:DescribeNetworkAcls",
+                "ec2:DescribeRouteTables"
+            ]
         ),
         subject!(VolumeKey, volume_keys, &["autoscaling:DescribeAutoScalingGroups", "kms:GetKeyPolicy"]),
         subject!(
