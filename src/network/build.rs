@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::Target;
-use super::address::{Cidr, cidr, span};
+use super::address::{Cidr, Family, cidr, span};
 use super::flow::Protocol;
 use super::model::*;
 use super::parse::{associated, kind, mapping, port, protocol, public_access, target};
@@ -24,7 +24,7 @@ impl Network {
         net.transit(snapshot);
         net.route_tables(snapshot);
         net.network_acls(snapshot);
-        net.collect_cuts();
+        net.collect_parts();
         net.balancers = super::load_balancer::read(&net, snapshot);
         net.missing.balancers = gone::<crate::shape::elb::LoadBalancer>(snapshot);
         net
@@ -108,10 +108,15 @@ impl Network {
                 public_access: public_access(subnet.BlockPublicAccessStates.as_ref()),
             });
             self.subnet_ids.insert(subnet.SubnetId.clone(), at);
+            for range in &self.subnets[at as usize].cidrs {
+                let (first, last) = span(range);
+                self.ranges[Family::of(range.addr()) as usize].push((vpc, first, last, at));
+            }
             if let Some(vpc) = self.vpcs.get_mut(vpc as usize) {
                 vpc.subnets.push(at);
             }
         }
+        self.ranges.iter_mut().for_each(|r| r.sort_unstable());
     }
 
     fn prefix_lists(&mut self, snapshot: &Snapshot) {
@@ -223,6 +228,7 @@ impl Network {
                 kind: kind(&eni.InterfaceType),
                 primary_v4,
                 primary_v6,
+                class: [NONE; 2],
             });
             self.interface_ids.insert(eni.NetworkInterfaceId.clone(), at);
         }

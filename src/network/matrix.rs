@@ -1,44 +1,74 @@
 //! Many interfaces to a few targets: what interfaces share is decided once.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use fixedbitset::FixedBitSet;
 
-use super::address::{Family, Ranges, bits, span};
+use super::address::{Cidr, Family, Ranges, bits, span};
+use super::ends::{Origin, Wanted};
 use super::filter::{EGRESS, INGRESS};
 use super::flow::{Flow, Service};
 use super::model::{Kind, NONE, Network, Peer};
 use super::walk::{Door, Host, Sender, Walk};
-use super::{Disposition, End, Verdict};
+use super::{Disposition, End, Protocol, Verdict};
 use crate::shape::Row;
 
 /// The verdicts of many interfaces towards some targets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Matrix {
-    targets: usize,
+    sources: usize,
+    /// Target by target.
     verdicts: Vec<Disposition>,
 }
 
 impl Matrix {
     /// The verdict of the source and target at these positions of the question.
     pub fn get(&self, source: usize, target: usize) -> Option<Disposition> {
-        if target < self.targets { self.verdicts.get(source * self.targets + target).copied() } else { None }
+        self.of(target).get(source).copied()
     }
-    /// The verdicts of one source, in the order of the targets.
-    pub fn of(&self, source: usize) -> &[Disposition] {
-        self.verdicts.get(source * self.targets..(source + 1) * self.targets).unwrap_or(&[])
+    /// The verdicts towards one target, in the order of the sources.
+    pub fn of(&self, target: usize) -> &[Disposition] {
+        self.verdicts.get(target * self.sources..(target + 1) * self.sources).unwrap_or(&[])
     }
 }
 
-/// What all interfaces of one part of a subnet share on the way to a target.
-#[derive(Debug)]
-enum Path<'n> {
-    /// Something on the way looks at more than the part of the subnet.
+/// A source, as far as its class does not say it all.
+#[derive(Debug, Clone, Copy)]
+struct Source {
+    interface: u32,
+    /// The part of its subnet and whether it has a public address; `NONE` when it has to be decided by itself.
+    class: u32,
+    set: u32,
+}
+
+/// What all interfaces of one class share on the way to a target.
+#[derive(Debug, Clone, Copy)]
+enum Path {
+    /// Not asked yet.
+    Open,
+    /// Something on the way looks at more than the class.
     Each,
-    /// No group is asked.
+    /// No group changes it.
     Settled(Disposition),
-    /// The way and the answer, the groups of both ends left out.
-    Way { verdict: Verdict, seen_as: u32, door: Option<Door<'n>> },
+    /// The way and the answer, the groups of both ends left out; how the target is seen from there.
+    Way { known: bool, view: u16, inbound: Inside },
+}
+
+/// Whether the target's ranges hold the addresses of a class.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Inside {
+    /// No groups at the end.
+    Unasked,
+    All {
+        refers: bool,
+    },
+    None {
+        refers: bool,
+    },
+    Some {
+        refers: bool,
+    },
 }
 
 /// The target's inbound rules for one service, ready to be asked.
@@ -50,85 +80,72 @@ struct Inbound {
 
 impl Network {
     /// Decides every flow from every interface (rows of `DescribeNetworkInterfaces`, their primary addresses); the
-    /// flows' own sources are not looked at. The same verdicts as [`Network::decide`], for hundreds of thousands of
-    /// questions.
+    /// flows' own sources are not looked at. The same verdicts as [`Network::decide`], for a million questions.
     pub fn reach_matrix(&self, sources: &[Row], flows: &[Flow]) -> Matrix {
-        let targets = flows.len();
-        let mut verdicts = vec![Disposition::Unknown; sources.len() * targets];
-        for (target, flow) in flows.iter().enumerate() {
-            self.column(sources, flow, &mut verdicts, target, targets);
+        let mut verdicts = Vec::with_capacity(sources.len() * flows.len());
+        let mut prepared: [Option<Vec<Source>>; 2] = [None, None];
+        for flow in flows {
+            let fixed = self.family_of(&flow.destination);
+            let family = fixed.unwrap_or(Family::V4);
+            // Who has both families asks by IPv4 unless the destination says otherwise.
+            let settled = fixed.is_some() || flow.protocol != Protocol::Icmpv6;
+            let wanted = self.wanted(&flow.destination, family);
+            let to = match &wanted {
+                Wanted::Host(host) => Some(host.address),
+                Wanted::Address(address) => Some(*address),
+                Wanted::Missing(_) => None,
+            };
+            let service = Service::request(flow, family);
+            let pieces = matches!(flow.destination, End::Hypothetical { address: None, .. });
+            let (Some(to), true) = (to, settled && service.one_port() && !pieces) else {
+                verdicts.extend(sources.iter().map(|row| self.alone(row.index, flow)));
+                continue;
+            };
+            let prepared = prepared[family as usize].get_or_insert_with(|| self.sources(sources, family));
+            let mut column = Column {
+                net: self,
+                flow,
+                wanted,
+                service,
+                to,
+                own: (0..self.vpcs.len() as u32).filter_map(|v| self.interface_at(v, to)).collect(),
+                family,
+                paths: vec![Path::Open; 2 * self.parts[family as usize].len()],
+                views: Vec::new(),
+                sent: Vec::new(),
+                inbound: None,
+                referred: vec![0; self.sets.len()],
+            };
+            verdicts.extend(prepared.iter().map(|&source| column.decide(source)));
         }
-        Matrix { targets, verdicts }
+        Matrix { sources: sources.len(), verdicts }
     }
 
-    fn column(&self, sources: &[Row], flow: &Flow, verdicts: &mut [Disposition], target: usize, targets: usize) {
-        let alone = |row: Row| match self.interfaces.get(row.index as usize) {
+    fn alone(&self, interface: u32, flow: &Flow) -> Disposition {
+        match self.interfaces.get(interface as usize) {
             Some(i) => self.decide(&Flow { source: End::interface(&i.id), ..flow.clone() }),
             None => Disposition::Unknown,
-        };
-        let fixed = self.family_of(&flow.destination);
-        let family = fixed.unwrap_or(Family::V4);
-        let to = self.destination_address(&flow.destination, family);
-        let (Some(to), true) = (to, Service::request(flow, family).one_port()) else {
-            sources.iter().enumerate().for_each(|(s, row)| verdicts[s * targets + target] = alone(*row));
-            return;
-        };
-        let service = Service::request(flow, family);
-        let mut column = Column {
-            net: self,
-            flow,
-            service,
-            to,
-            bases: self.bases(family),
-            paths: Vec::new(),
-            views: Vec::new(),
-            sent: Vec::new(),
-            inbound: None,
-            referred: Vec::new(),
-        };
-        column.paths.resize_with(column.bases.last().copied().unwrap_or(0) as usize, || None);
-        for (s, row) in sources.iter().enumerate() {
-            let fast = self.interfaces.get(row.index as usize).and_then(|i| {
-                let address = match family {
-                    Family::V4 => IpAddr::V4(i.primary_v4?),
-                    // Who has both families asks by IPv4 unless the destination says otherwise.
-                    Family::V6 => IpAddr::V6(i.primary_v6?),
-                };
-                let plain = i.kind == Kind::Host && i.subnet != NONE && address != to && !self.set(i.set).is_empty();
-                let settled = fixed.is_some() || (family == Family::V4 && flow.protocol != super::Protocol::Icmpv6);
-                if plain && settled { column.decide(row.index, i.subnet, i.set, address) } else { None }
-            });
-            verdicts[s * targets + target] = fast.unwrap_or_else(|| alone(*row));
         }
     }
 
-    /// The first class of each subnet (and the count of all at the end): one for each part that an ACL entry or
-    /// route tells from the rest.
-    fn bases(&self, family: Family) -> Vec<u32> {
-        let mut bases = Vec::with_capacity(self.subnets.len() + 1);
-        let mut next = 0;
-        for subnet in &self.subnets {
-            bases.push(next);
-            next += 1;
-            if let Some(range) = subnet.cidrs.iter().find(|c| Family::of(c.addr()) == family) {
-                let (first, last) = span(range);
-                next += self.path_cuts(family, first, last) as u32;
-            }
-        }
-        bases.push(next);
-        bases
+    fn sources(&self, rows: &[Row], family: Family) -> Vec<Source> {
+        rows.iter()
+            .map(|row| {
+                let class = self.interfaces.get(row.index as usize).map_or(NONE, |i| {
+                    let plain = i.kind == Kind::Host && !self.set(i.set).is_empty();
+                    if plain { i.class[family as usize] } else { NONE }
+                });
+                let set = self.interfaces.get(row.index as usize).map_or(NONE, |i| i.set);
+                Source { interface: row.index, class, set }
+            })
+            .collect()
     }
 
-    /// How many cuts lie behind `first`, up to `last`.
-    fn path_cuts(&self, family: Family, first: u128, last: u128) -> usize {
-        let cuts = &self.cut_points[usize::from(family == Family::V6)];
-        cuts.partition_point(|c| *c <= last) - cuts.partition_point(|c| *c <= first)
-    }
-
-    /// Collects where ranges of ACL entries and routes begin or end.
-    pub(super) fn collect_cuts(&mut self) {
+    /// Cuts each subnet where a range of an ACL entry, route or VPC begins or ends, and notes in which part each
+    /// interface's primary addresses lie: what the way looks at of an address.
+    pub(super) fn collect_parts(&mut self) {
         let mut cuts: [Vec<u128>; 2] = Default::default();
-        let mut cut = |net: &super::address::Cidr| {
+        let mut cut = |net: &Cidr| {
             let (a, b) = span(net);
             cuts[usize::from(net.addr().is_ipv6())].extend([a, b.saturating_add(1)]);
         };
@@ -137,13 +154,37 @@ impl Network {
         self.transit_tables.iter().flat_map(|t| &t.routes).for_each(|r| cut(&r.to));
         self.vpcs.iter().flat_map(|v| &v.cidrs).for_each(&mut cut);
         self.peerings.iter().flat_map(|p| &p.sides).flat_map(|s| &s.cidrs).for_each(&mut cut);
-        // Other subnets and host routes of the reply: a subnet is never cut by another one of its VPC.
-        cuts.iter_mut().for_each(|c| {
-            c.sort_unstable();
-            c.dedup();
-            c.shrink_to_fit();
-        });
-        self.cut_points = cuts;
+        let mut first_part: [Vec<u32>; 2] = Default::default();
+        for family in [Family::V4, Family::V6] {
+            let f = family as usize;
+            cuts[f].sort_unstable();
+            cuts[f].dedup();
+            for subnet in &self.subnets {
+                first_part[f].push(self.parts[f].len() as u32);
+                let Some(range) = subnet.cidrs.iter().find(|c| Family::of(c.addr()) == family) else { continue };
+                let (first, last) = span(range);
+                let inner = &cuts[f][cuts[f].partition_point(|c| *c <= first)..cuts[f].partition_point(|c| *c <= last)];
+                let starts = std::iter::once(first).chain(inner.iter().copied());
+                let ends = inner.iter().map(|c| c - 1).chain(std::iter::once(last));
+                self.parts[f].extend(starts.zip(ends));
+            }
+            first_part[f].push(self.parts[f].len() as u32);
+        }
+        for number in 0..self.interfaces.len() {
+            for family in [Family::V4, Family::V6] {
+                let f = family as usize;
+                let i = &self.interfaces[number];
+                let Some(address) = i.primary(family).filter(|_| i.subnet != NONE) else { continue };
+                let base = first_part[f][i.subnet as usize] as usize;
+                let parts = &self.parts[f][base..first_part[f][i.subnet as usize + 1] as usize];
+                let part = parts.partition_point(|p| p.0 <= bits(address));
+                if part == 0 || parts[part - 1].1 < bits(address) {
+                    continue;
+                }
+                let public = self.public_of(number as u32, address).is_some();
+                self.interfaces[number].class[f] = 2 * (base + part - 1) as u32 + u32::from(public);
+            }
+        }
     }
 }
 
@@ -151,132 +192,141 @@ impl Network {
 struct Column<'n, 'f> {
     net: &'n Network,
     flow: &'f Flow,
+    wanted: Wanted<'n>,
     service: Service,
     to: IpAddr,
-    bases: Vec<u32>,
-    /// By part of a subnet.
-    paths: Vec<Option<Path<'n>>>,
+    /// Interfaces that have the target's address themselves.
+    own: Vec<u32>,
+    family: Family,
+    /// By class.
+    paths: Vec<Path>,
     /// The target's groups, as senders see them from different places.
     views: Vec<Sender<'n>>,
-    /// By view: by group set, what its egress rules say (asked once).
+    /// By view and group set, what its egress rules say (asked once).
     sent: Vec<Vec<Option<Verdict>>>,
     /// Of the one target: its interface, and its rules when they can be compiled.
     inbound: Option<(u32, Option<Inbound>)>,
-    /// By group set: whether a rule of the target refers to one of its groups.
-    referred: Vec<Option<bool>>,
+    /// By group set: whether a rule of the target refers to one of its groups (1 no, 2 yes, 0 not asked).
+    referred: Vec<u8>,
 }
 
-impl<'n> Column<'n, '_> {
-    /// `None`: to be decided by itself.
-    fn decide(&mut self, interface: u32, subnet: u32, set: u32, address: IpAddr) -> Option<Disposition> {
-        let class = self.class(subnet, address)? as usize;
-        if self.paths[class].is_none() {
-            let path = self.path(interface, address);
-            self.paths[class] = Some(path);
+impl Column<'_, '_> {
+    fn decide(&mut self, source: Source) -> Disposition {
+        if source.class == NONE || self.own.contains(&source.interface) {
+            return self.net.alone(source.interface, self.flow);
         }
-        let (verdict, seen_as, has_door) = match self.paths[class].as_ref()? {
-            Path::Each => return None,
-            Path::Settled(disposition) => return Some(*disposition),
-            Path::Way { verdict, seen_as, door } => (*verdict, *seen_as, door.is_some()),
+        if let Path::Open = self.paths[source.class as usize] {
+            self.paths[source.class as usize] = self.path(source);
+        }
+        let (known, view, inbound) = match self.paths[source.class as usize] {
+            Path::Settled(disposition) => return disposition,
+            Path::Way { known, view, inbound } => (known, view, inbound),
+            Path::Each | Path::Open => return self.net.alone(source.interface, self.flow),
         };
-        if verdict == Verdict::Blocked {
-            return Some(Disposition::Blocked);
+        let sent = match self.sent[usize::from(view)][source.set as usize] {
+            Some(sent) => sent,
+            None => self.ask_sent(view, source.set),
+        };
+        if sent == Verdict::Blocked || !self.received(source, inbound) {
+            Disposition::Blocked
+        } else if known && sent == Verdict::Allowed {
+            Disposition::Reachable
+        } else {
+            Disposition::Unknown
         }
-        let sent = self.sent(seen_as, set);
-        if sent == Verdict::Blocked {
-            return Some(Disposition::Blocked);
-        }
-        let received = if has_door { self.received(class, set, address)? } else { Verdict::Allowed };
-        Some(match (received, sent, verdict) {
-            (Verdict::Blocked, ..) => Disposition::Blocked,
-            (Verdict::Allowed, Verdict::Allowed, Verdict::Allowed) => Disposition::Reachable,
-            _ => Disposition::Unknown,
-        })
     }
 
-    fn class(&self, subnet: u32, address: IpAddr) -> Option<u32> {
-        let base = *self.bases.get(subnet as usize)?;
-        if self.bases[subnet as usize + 1] == base + 1 {
-            return Some(base);
-        }
-        let family = Family::of(address);
-        let range = self.net.subnets[subnet as usize].cidrs.iter().find(|c| Family::of(c.addr()) == family)?;
-        if !range.contains(&address) {
-            return None;
-        }
-        Some(base + self.net.path_cuts(family, span(range).0, bits(address)) as u32)
+    fn ask_sent(&mut self, view: u16, set: u32) -> Verdict {
+        let peers = self.views[usize::from(view)].peers();
+        let verdict = self.net.groups_permit(self.net.set(set), EGRESS, self.to, peers, self.service).verdict;
+        self.sent[usize::from(view)][set as usize] = Some(verdict);
+        verdict
     }
 
-    /// Walks once for a part of a subnet, without the ends' groups.
-    fn path(&mut self, interface: u32, address: IpAddr) -> Path<'n> {
+    fn received(&mut self, source: Source, inbound: Inside) -> bool {
+        let (refers, inside) = match inbound {
+            Inside::Unasked | Inside::All { .. } => return true,
+            Inside::None { refers } => (refers, false),
+            Inside::Some { refers } => (refers, true),
+        };
+        let Some((_, Some(rules))) = &self.inbound else { return false };
+        let held = || {
+            let address = self.net.interfaces[source.interface as usize].primary(self.family);
+            address.is_some_and(|a| rules.ranges.contains(bits(a)))
+        };
+        if inside && held() {
+            return true;
+        }
+        if !refers {
+            return false;
+        }
+        let referred = &mut self.referred[source.set as usize];
+        if *referred == 0 {
+            let any = self.net.set(source.set).iter().any(|&g| rules.groups.contains(g as usize));
+            *referred = 1 + u8::from(any);
+        }
+        *referred == 2
+    }
+
+    /// Walks once for a class, without the ends' groups.
+    fn path(&mut self, source: Source) -> Path {
         let net = self.net;
-        let host: Host<'n> = net.host(interface, address);
-        let walk = net.run(
-            Walk { bare: true, ..Walk::new(net, None) },
-            &Flow {
-                source: End::Interface { id: net.interfaces[interface as usize].id.clone(), address: Some(address) },
-                ..self.flow.clone()
-            },
-        );
-        if walk.asked_public {
-            return Path::Each;
+        let Some(address) = net.interfaces[source.interface as usize].primary(self.family) else { return Path::Each };
+        let mut host: Host = net.host(source.interface, address);
+        host.label = Cow::Borrowed("");
+        let walk = Walk { bare: true, ..Walk::new(net, None) };
+        let walk = net.go(walk, self.flow, &self.wanted, &Origin::Host(host.clone()));
+        let disposition = walk.disposition();
+        if walk.origin.is_none() || disposition == Disposition::Blocked {
+            // Groups are not asked, or cannot mend it.
+            return if walk.asked_public && walk.door.is_some() { Path::Each } else { Path::Settled(disposition) };
         }
-        if walk.origin.is_none() {
-            return Path::Settled(walk.disposition());
-        }
-        let verdict = match walk.disposition() {
-            Disposition::Blocked => Verdict::Blocked,
-            Disposition::Unknown => Verdict::Unknown,
-            Disposition::Reachable => Verdict::Allowed,
-        };
-        let door = walk.door.clone();
-        if let Some(door) = &door {
-            let (mine, inbound) = self.inbound.get_or_insert_with(|| (door.interface, net.compile(door, self.service)));
-            let kept = door.from == address && matches!(door.sender, Sender::Groups(_) | Sender::Lost);
-            if door.kind == Kind::NetworkLoadBalancer || *mine != door.interface || inbound.is_none() || !kept {
-                return Path::Each;
+        let inbound = match &walk.door {
+            None => Inside::Unasked,
+            Some(door) => {
+                let (mine, inbound) =
+                    self.inbound.get_or_insert_with(|| (door.interface, net.compile(door, self.service)));
+                let Some(inbound) = inbound.as_ref().filter(|_| {
+                    door.kind != Kind::NetworkLoadBalancer && *mine == door.interface && door.from == address
+                }) else {
+                    return Path::Each;
+                };
+                let refers = match door.sender {
+                    Sender::Groups(_) => inbound.groups.count_ones(..) > 0,
+                    Sender::Lost => false,
+                    Sender::Unknown => return Path::Each,
+                };
+                let (first, last) = net.parts[self.family as usize][source.class as usize / 2];
+                inbound.ranges.inside(first, last, refers)
             }
-        }
+        };
         let view = net.groups_at(&walk, &host, self.to);
         let same = |a: &Sender, b: &Sender| match (a, b) {
             (Sender::Groups(a), Sender::Groups(b)) => a == b,
             (Sender::Lost, Sender::Lost) | (Sender::Unknown, Sender::Unknown) => true,
             _ => false,
         };
-        let seen_as = self.views.iter().position(|v| same(v, &view)).unwrap_or_else(|| {
-            self.views.push(view);
+        let view = self.views.iter().position(|v| same(v, &view)).unwrap_or_else(|| {
+            self.views.push(match view {
+                Sender::Groups(groups) => Sender::Groups(Cow::Owned(groups.into_owned())),
+                other => other,
+            });
             self.sent.push(vec![None; net.sets.len()]);
             self.views.len() - 1
         });
-        Path::Way { verdict, seen_as: seen_as as u32, door }
+        Path::Way { known: disposition == Disposition::Reachable, view: view as u16, inbound }
     }
+}
 
-    fn sent(&mut self, view: u32, set: u32) -> Verdict {
-        let known = &mut self.sent[view as usize][set as usize];
-        if let Some(known) = known {
-            return *known;
+impl Ranges {
+    fn inside(&self, first: u128, last: u128, refers: bool) -> Inside {
+        if self.iter().any(|(a, b)| a <= first && last <= b) {
+            Inside::All { refers }
+        } else if self.iter().all(|(a, b)| b < first || last < a) {
+            Inside::None { refers }
+        } else {
+            Inside::Some { refers }
         }
-        let peers = self.views[view as usize].peers();
-        let verdict = self.net.groups_permit(self.net.set(set), EGRESS, self.to, peers, self.service).verdict;
-        *known = Some(verdict);
-        verdict
-    }
-
-    fn received(&mut self, class: usize, set: u32, address: IpAddr) -> Option<Verdict> {
-        let Some(Path::Way { door: Some(door), .. }) = &self.paths[class] else { return None };
-        let (_, Some(inbound)) = self.inbound.as_ref()? else { return None };
-        if let Sender::Groups(_) = door.sender {
-            if self.referred.is_empty() {
-                self.referred = vec![None; self.net.sets.len()];
-            }
-            let groups = self.net.set(set);
-            let referred = *self.referred[set as usize]
-                .get_or_insert_with(|| groups.iter().any(|&g| inbound.groups.contains(g as usize)));
-            if referred {
-                return Some(Verdict::Allowed);
-            }
-        }
-        Some(if inbound.ranges.contains(bits(address)) { Verdict::Allowed } else { Verdict::Blocked })
     }
 }
 
@@ -288,7 +338,7 @@ impl Network {
         let mut inbound = Inbound { groups: FixedBitSet::with_capacity(self.groups.len()), ranges: Ranges::default() };
         let mut ranges = Vec::new();
         let v6 = door.from.is_ipv6();
-        let mut add = |net: &super::address::Cidr| {
+        let mut add = |net: &Cidr| {
             if net.addr().is_ipv6() == v6 {
                 ranges.push(span(net));
             }
@@ -311,23 +361,13 @@ impl Network {
         inbound.ranges = Ranges::new(ranges);
         Some(inbound)
     }
+}
 
-    /// The address that the flow is sent to, when that does not depend on the sender.
-    fn destination_address(&self, end: &End, family: Family) -> Option<IpAddr> {
-        match end {
-            End::Address(address) => Some(*address),
-            End::Internet => Some(match family {
-                Family::V4 => super::flow::ANY_PUBLIC_V4,
-                Family::V6 => super::flow::ANY_PUBLIC_V6,
-            }),
-            End::Interface { id, address } => {
-                let i = &self.interfaces[*self.interface_ids.get(id)? as usize];
-                address.or(match family {
-                    Family::V4 => i.primary_v4.map(IpAddr::V4),
-                    Family::V6 => i.primary_v6.map(IpAddr::V6),
-                })
-            }
-            End::Hypothetical { address, .. } => *address,
+impl super::model::Interface {
+    pub(super) fn primary(&self, family: Family) -> Option<IpAddr> {
+        match family {
+            Family::V4 => self.primary_v4.map(IpAddr::V4),
+            Family::V6 => self.primary_v6.map(IpAddr::V6),
         }
     }
 }

@@ -50,8 +50,10 @@ pub struct Network {
     /// (interface, private address, public address), sorted.
     pub(super) public_of: Vec<(u32, u32, u32)>,
 
-    /// Where ranges of ACL entries, routes and VPCs begin or end, by family, sorted.
-    pub(super) cut_points: [Vec<u128>; 2],
+    /// By family: the parts of all subnets, first and last address.
+    pub(super) parts: [Vec<(u128, u128)>; 2],
+    /// By family: (VPC, first, last, subnet), sorted.
+    pub(super) ranges: [Vec<(u32, u128, u128, u32)>; 2],
 
     pub(super) missing: Reads,
 }
@@ -217,6 +219,8 @@ pub(super) struct Interface {
     pub kind: Kind,
     pub primary_v4: Option<std::net::Ipv4Addr>,
     pub primary_v6: Option<std::net::Ipv6Addr>,
+    /// By family: twice the part of the subnet in which the primary address lies, and one when it has a public one.
+    pub class: [u32; 2],
 }
 
 /// An internet gateway or egress-only internet gateway.
@@ -368,8 +372,10 @@ impl Network {
 
     /// The subnet of the VPC whose range holds the address.
     pub(super) fn subnet_at(&self, vpc: u32, at: IpAddr) -> Option<u32> {
-        let vpc = self.vpcs.get(vpc as usize)?;
-        vpc.subnets.iter().copied().find(|&s| self.subnets[s as usize].holds(at))
+        let ranges = &self.ranges[Family::of(at) as usize];
+        let after = ranges.partition_point(|r| (r.0, r.1) <= (vpc, bits(at)));
+        let r = ranges.get(after.checked_sub(1)?)?;
+        (r.0 == vpc && r.2 >= bits(at)).then_some(r.3)
     }
 
     /// Whether one of the VPC's ranges holds the address.

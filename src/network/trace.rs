@@ -6,7 +6,7 @@ use super::address::{Family, bits, is_instance_service, is_public, nat64, span};
 use super::ends::{Origin, Wanted, name};
 use super::explain::plain;
 use super::filter::{EGRESS, INGRESS};
-use super::flow::{Flow, Service, is_any_public};
+use super::flow::{End, Flow, Service, is_any_public};
 use super::gateway::{absent, translated};
 use super::model::{Kind, NONE, Network};
 use super::route::Lookup;
@@ -34,7 +34,8 @@ impl Network {
     }
 
     fn evaluate<'n>(&'n self, snapshot: Option<&'n Snapshot>, flow: &Flow) -> (Walk<'n>, Disposition) {
-        let pieces = self.pieces(flow);
+        let open = |end: &End| matches!(end, End::Hypothetical { address: None, .. });
+        let pieces = if open(&flow.source) || open(&flow.destination) { self.pieces(flow) } else { Vec::new() };
         if pieces.len() <= 1 {
             let walk = self.run(Walk::new(self, snapshot), pieces.first().unwrap_or(flow));
             let disposition = walk.disposition();
@@ -58,14 +59,25 @@ impl Network {
         (walk, Disposition::Unknown)
     }
 
-    pub(super) fn run<'n>(&'n self, mut walk: Walk<'n>, flow: &Flow) -> Walk<'n> {
+    pub(super) fn run<'n>(&'n self, walk: Walk<'n>, flow: &Flow) -> Walk<'n> {
         let family = self
             .family_of(&flow.destination)
             .or_else(|| self.family_of(&flow.source))
             .unwrap_or(if flow.protocol == super::Protocol::Icmpv6 { Family::V6 } else { Family::V4 });
         let wanted = self.wanted(&flow.destination, family);
         let origin = self.origin(&flow.source, family, &wanted);
-        let to = match &wanted {
+        self.go(walk, flow, &wanted, &origin)
+    }
+
+    /// Follows the flow between ends that are found.
+    pub(super) fn go<'n>(
+        &'n self,
+        mut walk: Walk<'n>,
+        flow: &Flow,
+        wanted: &Wanted<'n>,
+        origin: &Origin<'n>,
+    ) -> Walk<'n> {
+        let to = match wanted {
             Wanted::Host(host) => host.address,
             Wanted::Address(address) => *address,
             Wanted::Missing(id) => {
@@ -74,13 +86,13 @@ impl Network {
                 return walk;
             }
         };
-        if let Wanted::Host(host) = &wanted {
+        if let Wanted::Host(host) = wanted {
             walk.goal = Some(host.clone());
         }
         let service = Service::request(flow, Family::of(to));
         let mut packet = Packet { from: to, to, service, sender: Sender::Lost };
         let mut crossings = Vec::new();
-        let arrival = match &origin {
+        let arrival = match origin {
             Origin::Missing(id) => {
                 let id = id.clone();
                 walk.lose(|net| absent(id, "source", net.missing.interfaces.as_ref()));
@@ -89,12 +101,12 @@ impl Network {
             Origin::Host(host) => walk.start(host, &mut packet, &mut crossings),
             Origin::Internet(from) => {
                 packet.from = *from;
-                walk.arrive_from_internet(&wanted, &mut packet, &mut crossings)
+                walk.arrive_from_internet(wanted, &mut packet, &mut crossings)
             }
             Origin::Elsewhere(from) => {
                 packet.from = *from;
                 walk.lose(|_| plain(from.to_string(), "source", "no recorded interface has this address"));
-                let Wanted::Host(host) = &wanted else { return walk };
+                let Wanted::Host(host) = wanted else { return walk };
                 walk.enter(host.subnet, &packet);
                 packet.sender = Sender::Unknown;
                 Some(Arrival::Inside { vpc: host.vpc, subnet: host.subnet })
@@ -107,8 +119,8 @@ impl Network {
         let translated_ports = translated();
         let nat = crossings.iter().any(|c| matches!(c, Crossing::Nat { .. }));
         let ports = if nat { &translated_ports } else { &flow.client_ports };
-        if walk.deliver(arrival, &wanted, &packet, ports) {
-            walk.answer(flow, service, arrival, packet, crossings, &origin);
+        if walk.deliver(arrival, wanted, &packet, ports) {
+            walk.answer(flow, service, arrival, packet, crossings, origin);
         }
         walk
     }
