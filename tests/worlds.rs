@@ -2,6 +2,8 @@
 //!
 //! `EKS_DOCTOR_WORLDS=C022,H` runs those whose names start so, and prints what was said about them.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
