@@ -62,7 +62,44 @@ pub fn check(cluster: &Arc<Cluster>, rules: &RuleSet) -> Outcome {
     outcome
         .findings
         .sort_by(|a, b| (a.severity, a.issue, &a.rule, &a.resource).cmp(&(b.severity, b.issue, &b.rule, &b.resource)));
+    join_same_faults(&mut outcome.findings);
     outcome
+}
+
+/// Whether one place is the other or lies in it.
+fn overlap(a: &Evidence, b: &Evidence) -> bool {
+    let within = |outer: &str, inner: &str| {
+        inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    a.document == b.document && (within(&a.pointer, &b.pointer) || within(&b.pointer, &a.pointer))
+}
+
+/// What rules of two issues say of the same place in the same object is one fault: the first tells it, with the
+/// sufferers and the word of the other.
+fn join_same_faults(findings: &mut Vec<Diagnostic>) {
+    let mut kept: Vec<Diagnostic> = Vec::with_capacity(findings.len());
+    for finding in findings.drain(..) {
+        let first = kept.iter_mut().find(|k| {
+            k.severity == Severity::Error
+                && finding.severity == Severity::Error
+                && k.issue != finding.issue
+                && k.resource == finding.resource
+                && k.evidence.iter().any(|e| finding.evidence.iter().any(|f| overlap(e, f)))
+        });
+        let Some(first) = first else {
+            kept.push(finding);
+            continue;
+        };
+        for affected in finding.affected {
+            if let Err(i) = first.affected.binary_search(&affected) {
+                first.affected.insert(i, affected);
+            }
+        }
+        if let Some(shared) = first.evidence.iter_mut().find(|e| finding.evidence.iter().any(|f| overlap(e, f))) {
+            shared.text = format!("{}; also {} ({})", shared.text, finding.message, finding.issue.name());
+        }
+    }
+    *findings = kept;
 }
 
 /// A symptom goes with the finding of its issue that explains it; alone it is reported as it is.
