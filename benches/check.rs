@@ -1,6 +1,8 @@
 //! How long a check of a big cluster takes, beside what serde_json alone takes to read the same bytes into the same
 //! types. `cargo bench --no-default-features` (`EKS_DOCTOR_BENCH=nodes,pods-per-node,compact|indented`).
 
+#![allow(clippy::unwrap_used)]
+
 #[path = "../tests/estate/mod.rs"]
 mod estate;
 

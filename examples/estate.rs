@@ -1,5 +1,7 @@
 //! Writes a made-up cluster that works as a snapshot: `cargo run --example estate -- /tmp/big --nodes 5000`.
 
+#![allow(clippy::unwrap_used)]
+
 #[path = "../tests/estate/mod.rs"]
 mod estate;
 

@@ -2,6 +2,8 @@
 //!
 //! `EKS_DOCTOR_CASES=name,name` runs those whose names start so, and prints all that was said.
 
+#![allow(clippy::unwrap_used)]
+
 mod change;
 
 use std::collections::{BTreeMap, BTreeSet};

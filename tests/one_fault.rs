@@ -2,6 +2,8 @@
 //!
 //! `EKS_DOCTOR_FAULTS=text` runs those whose name holds the text, and prints all that was said.
 
+#![allow(clippy::unwrap_used)]
+
 mod change;
 
 use std::collections::BTreeMap;

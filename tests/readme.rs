@@ -1,5 +1,7 @@
 //! The console blocks of README.md do what it says: the commands run, and say something of what is expected.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::Path;
 use std::process::Command;
 
