@@ -627,41 +627,30 @@ impl<'de> Visitor<'de> for Item<'_> {
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a Kubernetes object")
     }
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
         // kubectl sorts keys: apiVersion and kind come before the rest, except for `data`, `addressType`,
         // `endpoints`, `count` and their like.
-        let (mut kind, mut api_version) = (None, None);
-        while kind.is_none() || api_version.is_none() {
-            match (map.next_key::<Key<'de>>()?, *self.guess) {
-                (Some(Key(key)), _) if key == "kind" => kind = Some(map.next_value::<Key<'de>>()?.0),
-                (Some(Key(key)), _) if key == "apiVersion" => api_version = Some(map.next_value::<Key<'de>>()?.0),
-                (Some(Key(key)), Some(table)) => {
-                    let mut watch = Watch { map, held: Some(key), kind, api_version };
-                    let reader = serde::de::value::MapAccessDeserializer::new(&mut watch);
-                    self.tables.read_value(table, self.place, reader)?;
-                    let kind = watch.kind.as_deref().unwrap_or_default();
-                    if by_kind(kind, watch.api_version.as_deref().unwrap_or_default()) == Some(table) {
-                        self.seen.table(table);
-                        return Ok(());
-                    }
+        let mut watch = Watch { map, held: None, kind: None, api_version: None };
+        watch.head()?;
+        let table = if watch.held.is_none() { watch.table() } else { *self.guess };
+        match table {
+            Some(table) => {
+                self.tables.read_value(table, self.place, serde::de::value::MapAccessDeserializer::new(&mut watch))?;
+                if watch.table() != Some(table) {
                     self.seen.unsorted = Some(());
                     return Err(serde::de::Error::custom("another kind than the item before"));
                 }
-                _ => {
-                    self.seen.unsorted = Some(());
-                    return Err(serde::de::Error::custom("kind after content"));
-                }
-            }
-        }
-        match by_kind(kind.as_deref().unwrap_or_default(), api_version.as_deref().unwrap_or_default()) {
-            Some(table) => {
                 self.seen.table(table);
                 *self.guess = Some(table);
-                self.tables.read_value(table, self.place, serde::de::value::MapAccessDeserializer::new(map))
+                Ok(())
+            }
+            None if watch.held.is_some() => {
+                self.seen.unsorted = Some(());
+                Err(serde::de::Error::custom("kind after content"))
             }
             None => {
                 self.seen.foreign = true;
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                while watch.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
                 Ok(())
             }
         }
@@ -675,6 +664,26 @@ struct Watch<'de, A> {
     held: Option<Cow<'de, str>>,
     kind: Option<Cow<'de, str>>,
     api_version: Option<Cow<'de, str>>,
+}
+impl<'de, A: MapAccess<'de>> Watch<'de, A> {
+    /// Reads up to the kind or the first content.
+    fn head(&mut self) -> Result<(), A::Error> {
+        while self.kind.is_none() || self.api_version.is_none() {
+            match self.map.next_key::<Key<'de>>()? {
+                Some(Key(key)) if key == "kind" => self.kind = Some(self.map.next_value::<Key<'de>>()?.0),
+                Some(Key(key)) if key == "apiVersion" => self.api_version = Some(self.map.next_value::<Key<'de>>()?.0),
+                Some(Key(key)) => {
+                    self.held = Some(key);
+                    break;
+                }
+                None => break,
+            }
+        }
+        Ok(())
+    }
+    fn table(&self) -> Option<TableId> {
+        by_kind(self.kind.as_deref().unwrap_or_default(), self.api_version.as_deref().unwrap_or_default())
+    }
 }
 impl<'de, A: MapAccess<'de>> MapAccess<'de> for Watch<'de, A> {
     type Error = A::Error;
