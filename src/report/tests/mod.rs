@@ -1,6 +1,7 @@
 //! The reports of made-up findings, whole.
 
 mod any;
+mod formats;
 mod json;
 
 use insta::assert_snapshot;
@@ -71,6 +72,8 @@ fn finding() -> Diagnostic {
         }],
         docs: "https://docs.aws.amazon.com/vpc/latest/userguide/vpc-network-acls.html".to_owned(),
         fingerprint: "9f2c".to_owned(),
+        note: None,
+        known: false,
     }
 }
 
@@ -82,7 +85,7 @@ fn report(findings: Vec<Diagnostic>) -> Report {
         account: None,
         version: None,
     };
-    Report { cluster, findings, skipped: Vec::new(), passed: 84 }
+    Report { cluster, findings, skipped: Vec::new(), passed: 84, suppressed: Vec::new(), compared: None }
 }
 
 /// A finding of which only the evidence counts.
