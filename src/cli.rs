@@ -37,10 +37,10 @@ pub struct Check {
     /// The cluster, when the snapshot holds several (name or ARN)
     #[arg(long, value_name = "NAME")]
     pub cluster: Option<String>,
-    /// How to print the report
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub format: Format,
-    /// Write the report to this file instead of standard output
+    /// How to print the report, and into which file (text, json, sarif, junit, github, markdown); several at once
+    #[arg(long = "format", value_name = "FORMAT[=FILE]", value_parser = output)]
+    pub formats: Vec<Output>,
+    /// Write the one report to this file instead of standard output
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// The least severity that makes the exit code 1
@@ -86,8 +86,8 @@ pub struct Trace {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["from", "to"])]
     pub queries: Option<PathBuf>,
     /// How to print the path
-    #[arg(long, value_enum, default_value_t = Format::Text)]
-    pub format: Format,
+    #[arg(long, value_enum, default_value_t = TraceFormat::Text)]
+    pub format: TraceFormat,
     /// When to use colours
     #[arg(long, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
     pub color: Color,
@@ -137,6 +137,38 @@ pub struct Explain {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
+    Text,
+    Json,
+    Sarif,
+    Junit,
+    Github,
+    Markdown,
+}
+
+/// A report and where it goes; nowhere is standard output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Output {
+    pub format: Format,
+    pub file: Option<PathBuf>,
+}
+
+fn output(text: &str) -> Result<Output, String> {
+    let (format, file) = match text.split_once('=') {
+        Some((_, "")) => return Err("a file name is wanted after `=`".to_owned()),
+        Some((format, file)) => (format, Some(PathBuf::from(file))),
+        None => (text, None),
+    };
+    let known: Vec<String> = Format::value_variants()
+        .iter()
+        .filter_map(|format| Some(format.to_possible_value()?.get_name().to_owned()))
+        .collect();
+    let format =
+        Format::from_str(format, false).map_err(|_| format!("no format `{format}`; there are {}", known.join(", ")))?;
+    Ok(Output { format, file })
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TraceFormat {
     Text,
     Json,
 }

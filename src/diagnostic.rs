@@ -49,14 +49,14 @@ pub enum Severity {
 }
 
 /// An object of AWS or Kubernetes.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, schemars::JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub struct Resource {
     /// The shape's name: `Subnet`, `NetworkAcl`, `Node` ...
     pub kind: String,
     /// AWS id, or `namespace/name`.
     pub id: String,
     /// The `Name` tag or the like.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
 }
 
@@ -109,6 +109,41 @@ pub struct Diagnostic {
     pub docs: String,
     /// Stable across runs and object order.
     pub fingerprint: String,
+    /// What else is to be said of it: a suppression that is over.
+    pub note: Option<String>,
+    /// Whether the baseline holds it: it does not count for the exit code.
+    pub known: bool,
+}
+
+/// A finding that someone decided to live with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Suppressed {
+    pub finding: Diagnostic,
+    /// The file that says so.
+    pub by: String,
+    pub reason: String,
+    /// The last day, `2026-12-31`.
+    pub until: Option<String>,
+}
+
+/// What a comparison with a baseline says beside the findings.
+#[derive(Debug, Clone, PartialEq, Serialize, schemars::JsonSchema)]
+pub struct Compared {
+    /// The baseline's file.
+    pub file: String,
+    /// Findings of the baseline that are no more.
+    pub gone: Vec<Gone>,
+}
+
+/// A finding of the baseline that is no more.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, serde::Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Gone {
+    /// The rule's id.
+    pub rule: String,
+    pub resource: Resource,
+    pub message: String,
+    pub fingerprint: String,
 }
 
 /// A rule that could not be decided about an object.
@@ -144,4 +179,8 @@ pub struct Report {
     pub skipped: Vec<Skipped>,
     /// Rules that were decided for all that they match and found nothing.
     pub passed: usize,
+    /// Sorted as the findings are.
+    pub suppressed: Vec<Suppressed>,
+    /// When there is a baseline.
+    pub compared: Option<Compared>,
 }

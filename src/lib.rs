@@ -46,5 +46,12 @@ pub fn diagnose(snapshot: &Arc<Snapshot>, rules: &RuleSet, wanted: Option<&str>)
             version: None,
         },
     };
-    Ok(Report { cluster: name, findings: outcome.findings, skipped: outcome.skipped, passed: outcome.passed })
+    Ok(Report {
+        cluster: name,
+        findings: outcome.findings,
+        skipped: outcome.skipped,
+        passed: outcome.passed,
+        suppressed: Vec::new(),
+        compared: None,
+    })
 }

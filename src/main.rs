@@ -1,8 +1,10 @@
 //! Arguments in, exit code out.
 
 mod cli;
+mod output;
 
 use std::io::{IsTerminal, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -15,7 +17,7 @@ use eks_doctor::report;
 use eks_doctor::rule::{RuleSet, RulesError, page};
 use eks_doctor::snapshot::{Gravity, Snapshot};
 
-use cli::{Cli, Color, Command, FailOn, Format, RulesCommand};
+use cli::{Cli, Color, Command, FailOn, Format, Output, RulesCommand, TraceFormat};
 
 /// What ends a run with exit code 2.
 enum Trouble {
@@ -84,6 +86,7 @@ fn check(args: &cli::Check) -> Result<ExitCode, Trouble> {
     let Some(folder) = &args.snapshot else {
         return Err(Trouble::Plain("give the recorded answers with --snapshot DIR".to_owned()));
     };
+    let outputs = outputs(args)?;
     let rules = load_rules(&args.rules)?;
     let snapshot = Snapshot::load(folder).map_err(|e| Trouble::Plain(e.to_string()))?;
     let not_json = snapshot.problems.iter().any(|p| p.gravity == Gravity::NotJson);
@@ -99,22 +102,69 @@ fn check(args: &cli::Check) -> Result<ExitCode, Trouble> {
     let snapshot = Arc::new(snapshot);
     let found =
         eks_doctor::diagnose(&snapshot, &rules, args.cluster.as_deref()).map_err(|e| Trouble::Plain(e.to_string()))?;
-    let text = match args.format {
-        Format::Text => report::text(&found, &snapshot, &style(args.color, args.ascii, args.output.is_none())),
-        Format::Json => {
-            report::json(&found, &snapshot, &report::Source::Snapshot { path: folder.to_string_lossy().into_owned() })
-        }
-    };
-    match &args.output {
-        Some(path) => std::fs::write(path, text).map_err(|e| Trouble::Plain(format!("{}: {e}", path.display())))?,
-        None => print(&text)?,
-    }
-    if args.format == Format::Json || args.output.is_some() {
+    write_reports(args, &outputs, &found, &snapshot, &rules, folder)?;
+    if outputs.iter().all(|o| o.format != Format::Text || o.file.is_some()) {
         for problem in snapshot.problems.iter().filter(|p| p.gravity != Gravity::Note) {
             eprintln!("{problem}");
         }
     }
     Ok(ExitCode::from(if not_json { 2 } else { u8::from(fails(&found, args)) }))
+}
+
+/// What is to be written, and where.
+fn outputs(args: &cli::Check) -> Result<Vec<Output>, Trouble> {
+    let mut outputs = args.formats.clone();
+    if outputs.is_empty() {
+        outputs.push(Output { format: Format::Text, file: None });
+    }
+    if let Some(file) = &args.output {
+        match outputs.as_mut_slice() {
+            [one] if one.file.is_none() => one.file = Some(file.clone()),
+            _ => {
+                let message = "--output is for a single report; with several, name the files: --format json=FILE";
+                return Err(Trouble::Plain(message.to_owned()));
+            }
+        }
+    }
+    let targets: Vec<_> = outputs.iter().map(|o| o.file.as_deref()).collect();
+    output::apart(&targets).map_err(Trouble::Plain)?;
+    Ok(outputs)
+}
+
+/// Writes the files, then standard output.
+fn write_reports(
+    args: &cli::Check,
+    outputs: &[Output],
+    found: &Report,
+    snapshot: &Snapshot,
+    rules: &RuleSet,
+    given: &Path,
+) -> Result<(), Trouble> {
+    let infos: Vec<report::RuleInfo> = rules.rules.iter().map(page::info).collect();
+    // Paths are told as seen from here, for a pipeline finds the files by them.
+    let folder = if given.is_file() { given.parent().unwrap_or(given) } else { given };
+    let here = std::env::current_dir().unwrap_or_default();
+    let folder = folder.strip_prefix(&here).unwrap_or(folder).to_string_lossy();
+    let context = report::Context { rules: &infos, folder: &folder };
+    let source = report::Source::Snapshot { path: given.to_string_lossy().into_owned() };
+    let texts: Vec<String> = outputs
+        .iter()
+        .map(|output| match output.format {
+            Format::Text => report::text(found, snapshot, &style(args.color, args.ascii, output.file.is_none())),
+            Format::Json => report::json(found, snapshot, &source),
+            Format::Sarif => report::sarif(found, snapshot, &context),
+            Format::Junit => report::junit(found, snapshot, &context),
+            Format::Github => report::github(found, snapshot, &context),
+            Format::Markdown => report::markdown(found, snapshot, &context),
+        })
+        .collect();
+    let both = || outputs.iter().zip(&texts);
+    let files: Vec<(&Path, &str)> = both().filter_map(|(o, text)| Some((o.file.as_deref()?, text.as_str()))).collect();
+    output::write(&files).map_err(Trouble::Plain)?;
+    for (_, text) in both().filter(|(o, _)| o.file.is_none()) {
+        print(text)?;
+    }
+    Ok(())
 }
 
 fn fails(found: &Report, args: &cli::Check) -> bool {
@@ -124,7 +174,7 @@ fn fails(found: &Report, args: &cli::Check) -> bool {
         FailOn::Info => Some(Severity::Info),
         FailOn::Never => None,
     };
-    least.is_some_and(|least| found.findings.iter().any(|f| f.severity <= least))
+    least.is_some_and(|least| found.findings.iter().any(|f| !f.known && f.severity <= least))
         || (args.fail_on_skipped && !found.skipped.is_empty())
 }
 
@@ -148,12 +198,12 @@ fn trace(args: &cli::Trace) -> Result<ExitCode, Trouble> {
     };
     let traces = cluster.answer(&question).map_err(|e| plain(&e))?;
     match args.format {
-        Format::Json => {
+        TraceFormat::Json => {
             for trace in &traces {
                 print(&format!("{}\n", serde_json::to_string_pretty(trace).map_err(|e| plain(&e))?))?;
             }
         }
-        Format::Text => {
+        TraceFormat::Text => {
             let style = style(args.color, args.ascii, true);
             for trace in &traces {
                 print(&report::trace(trace, &snapshot, &style))?;

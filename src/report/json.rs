@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::Summary;
 use super::place::Places;
-use crate::diagnostic::{ClusterName, Diagnostic, Fix, Issue, Report, Resource, Severity, Skipped};
+use crate::diagnostic::{self, ClusterName, Compared, Diagnostic, Fix, Issue, Report, Resource, Severity, Skipped};
 use crate::network::Trace;
 use crate::snapshot::{Missing, Snapshot};
 
@@ -35,7 +35,8 @@ pub fn json(report: &Report, snapshot: &Snapshot, source: &Source) -> String {
         },
         findings: report.findings.iter().map(|finding| Finding::new(finding, &mut places)).collect(),
         skipped: report.skipped.iter().map(Skip::new).collect(),
-        suppressed: Vec::new(),
+        suppressed: report.suppressed.iter().map(|s| Suppressed::new(s, &mut places)).collect(),
+        baseline: report.compared.as_ref(),
         summary: Summary::of(report),
     };
     // Plain structs with string keys cannot fail to serialize.
@@ -84,6 +85,9 @@ struct Document<'r> {
     findings: Vec<Finding<'r>>,
     skipped: Vec<Skip<'r>>,
     suppressed: Vec<Suppressed<'r>>,
+    /// When there is a baseline.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    baseline: Option<&'r Compared>,
     summary: Summary,
 }
 
@@ -130,6 +134,12 @@ struct Finding<'r> {
     docs: &'r str,
     /// Stable across runs and object order; what a baseline stores.
     fingerprint: &'r str,
+    /// What else is to be said of it: a suppression that is over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    note: Option<&'r str>,
+    /// Whether the baseline holds it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    known: bool,
 }
 
 impl<'r> Finding<'r> {
@@ -159,6 +169,8 @@ impl<'r> Finding<'r> {
             fixes: &finding.fixes,
             docs: &finding.docs,
             fingerprint: &finding.fingerprint,
+            note: finding.note.as_deref(),
+            known: finding.known,
         }
     }
 }
@@ -222,4 +234,15 @@ struct Suppressed<'r> {
     reason: &'r str,
     #[serde(skip_serializing_if = "Option::is_none")]
     until: Option<&'r str>,
+}
+
+impl<'r> Suppressed<'r> {
+    fn new(suppressed: &'r diagnostic::Suppressed, places: &mut Places<'r>) -> Suppressed<'r> {
+        Suppressed {
+            finding: Finding::new(&suppressed.finding, places),
+            by: &suppressed.by,
+            reason: &suppressed.reason,
+            until: suppressed.until.as_deref(),
+        }
+    }
 }

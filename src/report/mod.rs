@@ -1,15 +1,24 @@
 //! What a report looks like: one file per format.
 
 mod excerpt;
+mod github;
 mod json;
+mod junit;
+mod markdown;
 mod place;
+mod sarif;
 mod text;
 
 use serde::Serialize;
 
-use crate::diagnostic::{Report, Severity};
+use crate::diagnostic::{Issue, Report, Severity};
+use crate::network::{Hop, Trace, Verdict};
 
+pub use github::github;
 pub use json::{Source, json, schema};
+pub use junit::junit;
+pub use markdown::markdown;
+pub use sarif::sarif;
 pub use text::{Style, text, trace};
 
 /// How much of what there is.
@@ -34,9 +43,116 @@ impl Summary {
             infos: count(Severity::Info),
             passed: report.passed,
             skipped: report.skipped.len(),
-            suppressed: 0,
+            suppressed: report.suppressed.len(),
         }
     }
+}
+
+/// What a report says of a rule that ran, whatever it found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuleInfo {
+    pub id: String,
+    pub issue: Issue,
+    pub title: String,
+    /// Nothing when each finding has its own.
+    pub severity: Option<Severity>,
+    /// Markdown.
+    pub page: String,
+    pub docs: String,
+}
+
+/// What the formats for machines need beside the report.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'c> {
+    /// Those that ran, sorted by issue and id.
+    pub rules: &'c [RuleInfo],
+    /// The snapshot's folder: where it stands, its files stand.
+    pub folder: &'c str,
+}
+
+impl Context<'_> {
+    /// The path of a file of the snapshot, seen from where eks-doctor was started, with `/`.
+    fn path(&self, file: &str) -> String {
+        let folder = self.folder.replace('\\', "/");
+        let mut folder = folder.as_str();
+        while let Some(rest) = folder.strip_prefix("./") {
+            folder = rest.trim_start_matches('/');
+        }
+        match folder.trim_end_matches('/') {
+            "" if folder.starts_with('/') => format!("/{file}"),
+            "" | "." => file.to_owned(),
+            folder => format!("{folder}/{file}"),
+        }
+    }
+}
+
+fn title(issue: Issue) -> &'static str {
+    match issue {
+        Issue::NodesCannotJoin => "Nodes cannot join the cluster",
+        Issue::PodsGetNoIp => "Pods get no IP address",
+        Issue::DnsDoesNotResolve => "DNS does not resolve",
+        Issue::LoadBalancerNotDeployed => "Load balancer is not deployed",
+    }
+}
+
+fn severity_name(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+        Severity::Info => "info",
+    }
+}
+
+/// `3 errors, 1 warning`; what is zero is left out.
+fn counts(errors: usize, warnings: usize, infos: usize) -> String {
+    let all = [(errors, "error"), (warnings, "warning"), (infos, "info")];
+    let all = all.into_iter().filter(|(count, _)| *count > 0);
+    all.map(|(count, word)| plural(count, word)).collect::<Vec<_>>().join(", ")
+}
+
+fn plural(count: usize, word: &str) -> String {
+    if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
+}
+
+/// The sum in one line, for formats without colour.
+fn sum(report: &Report) -> String {
+    let summary = Summary::of(report);
+    let counts = counts(summary.errors, summary.warnings, summary.infos);
+    let found = if counts.is_empty() { "no problem found".to_owned() } else { counts };
+    let known = report.findings.iter().filter(|finding| finding.known).count();
+    let mut rest = format!("{} passed, {} skipped", summary.passed, summary.skipped);
+    for (count, word) in [(summary.suppressed, "suppressed"), (known, "in the baseline")] {
+        if count > 0 {
+            rest += &format!(", {count} {word}");
+        }
+    }
+    format!("{found} ({rest})")
+}
+
+/// `udp/53 from eni-0a to eni-0b`.
+fn flow(trace: &Trace) -> String {
+    let port = trace.port.map_or_else(String::new, |port| format!("/{port}"));
+    format!("{}{port} from {} to {}", trace.protocol, trace.from, trace.to)
+}
+
+/// A step of a path in one line: what happens, where, and what decides.
+fn hop_line(hop: &Hop) -> String {
+    let mut text = format!("{} at {}", hop.step, hop.at);
+    text += match hop.verdict {
+        Verdict::Allowed => "",
+        Verdict::Blocked => " BLOCKED",
+        Verdict::Unknown => " unknown",
+    };
+    if let Some(by) = &hop.by {
+        text += &format!(" by {by}");
+    }
+    if let Some(code) = hop.code {
+        text += &format!(" [{code}]");
+    }
+    if let Some(note) = &hop.note {
+        text += &format!(": {note}");
+    }
+    text
 }
 
 #[cfg(test)]

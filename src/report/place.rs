@@ -25,6 +25,8 @@ pub(crate) struct Place<'s> {
     pub line: usize,
     /// From 1, in characters.
     pub column: usize,
+    /// Line and column after the last character.
+    pub end: (usize, usize),
     /// Where the line begins.
     pub line_start: usize,
 }
@@ -42,7 +44,8 @@ impl<'s> Places<'s> {
         let span = finder.span_or_parent(&evidence.pointer).unwrap_or(0..0);
         let (line, column) = lines.place(&document.text, span.start);
         let line_start = lines.line_start(&document.text, span.start);
-        Some(Place { file: &document.path, text: &document.text, span, line, column, line_start })
+        let end = lines.place(&document.text, span.end);
+        Some(Place { file: &document.path, text: &document.text, span, line, column, end, line_start })
     }
 
     /// The object that holds the value at the place of `evidence`.

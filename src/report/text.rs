@@ -6,7 +6,7 @@ use std::fmt::Write;
 use owo_colors::{OwoColorize, Style as Paint};
 
 use super::place::Places;
-use super::{Summary, excerpt};
+use super::{Summary, counts, excerpt, flow, hop_line, plural, severity_name, title};
 use crate::diagnostic::{Diagnostic, Effect, Fix, Issue, Report, Resource, Severity};
 use crate::network::{Disposition, Hop, Trace, Verdict};
 use crate::snapshot::{Gravity, Problem, Snapshot};
@@ -45,6 +45,8 @@ pub fn text(report: &Report, snapshot: &Snapshot, style: &Style) -> String {
             writer.finding(finding);
         }
     }
+    writer.suppressed(report);
+    writer.gone(report);
     writer.skipped(report);
     writer.problems(&snapshot.problems);
     writer.sum(report, &snapshot.problems);
@@ -105,6 +107,14 @@ impl Writer<'_> {
         let lead = format!("{}[{}]: ", severity_name(finding.severity), clean(&finding.rule));
         self.paragraph(0, &lead, mark.bold(), &finding.message);
         self.line("");
+        if finding.known {
+            self.paragraph(2, "note: ", Paint::new().bold(), "in the baseline; it does not count for the exit code");
+            self.line("");
+        }
+        if let Some(note) = &finding.note {
+            self.paragraph(2, "note: ", Paint::new().bold(), note);
+            self.line("");
+        }
         if !finding.because.is_empty() {
             self.paragraph(2, "why: ", Paint::new().bold(), &finding.because);
             self.line("");
@@ -160,7 +170,6 @@ impl Writer<'_> {
     }
 
     fn trace(&mut self, trace: &Trace) {
-        let port = trace.port.map_or_else(String::new, |port| format!("/{port}"));
         let (verdict, paint) = match trace.disposition {
             Disposition::Reachable => ("reachable", Paint::new().green()),
             Disposition::Blocked => ("blocked", Paint::new().red().bold()),
@@ -168,8 +177,7 @@ impl Writer<'_> {
         };
         let lead = self.paint("path: ", Paint::new().bold());
         let verdict = self.paint(verdict, paint);
-        let flow = format!("{}{port} from {} to {}", trace.protocol, trace.from, trace.to);
-        self.line(&format!("  {lead}{}: {verdict}", clean(&flow)));
+        self.line(&format!("  {lead}{}: {verdict}", clean(&flow(trace))));
         let both = !trace.forward.is_empty() && !trace.back.is_empty();
         if !trace.forward.is_empty() {
             self.hops("forward", &trace.forward, !both);
@@ -186,25 +194,15 @@ impl Writer<'_> {
         for (i, hop) in hops.iter().enumerate() {
             let end = i + 1 == hops.len();
             let branch = if end { corner } else { tee };
-            let (sign, word, paint) = match (hop.verdict, self.style.unicode) {
-                (Verdict::Allowed, true) => ("✓", "", Paint::new().green()),
-                (Verdict::Allowed, false) => ("ok", "", Paint::new().green()),
-                (Verdict::Blocked, true) => ("✗", " BLOCKED", Paint::new().red().bold()),
-                (Verdict::Blocked, false) => ("x ", " BLOCKED", Paint::new().red().bold()),
-                (Verdict::Unknown, true) => ("?", " unknown", Paint::new().yellow()),
-                (Verdict::Unknown, false) => ("? ", " unknown", Paint::new().yellow()),
+            let (sign, paint) = match (hop.verdict, self.style.unicode) {
+                (Verdict::Allowed, true) => ("✓", Paint::new().green()),
+                (Verdict::Allowed, false) => ("ok", Paint::new().green()),
+                (Verdict::Blocked, true) => ("✗", Paint::new().red().bold()),
+                (Verdict::Blocked, false) => ("x ", Paint::new().red().bold()),
+                (Verdict::Unknown, true) => ("?", Paint::new().yellow()),
+                (Verdict::Unknown, false) => ("? ", Paint::new().yellow()),
             };
-            let mut rest = String::new();
-            if let Some(by) = &hop.by {
-                let _ = write!(rest, " by {by}");
-            }
-            if let Some(code) = hop.code {
-                let _ = write!(rest, " [{code}]");
-            }
-            if let Some(note) = &hop.note {
-                let _ = write!(rest, ": {note}");
-            }
-            let text = clean(&format!("{} at {}{word}{rest}", hop.step, hop.at));
+            let text = clean(&hop_line(hop));
             let used = 2 + 2 + 1 + 2 + 1 + sign.chars().count() + 1;
             let lines = wrap(&text, self.style.width.saturating_sub(used).max(20));
             for (j, line) in lines.iter().enumerate() {
@@ -219,6 +217,34 @@ impl Writer<'_> {
                 }
             }
         }
+    }
+
+    /// Who decided to live with what, and why.
+    fn suppressed(&mut self, report: &Report) {
+        if report.suppressed.is_empty() {
+            return;
+        }
+        let title = format!("Suppressed ({})", report.suppressed.len());
+        self.line(&self.paint(&title, Paint::new().bold()));
+        for one in &report.suppressed {
+            let lead = format!("{}[{}]: ", severity_name(one.finding.severity), clean(&one.finding.rule));
+            self.paragraph(2, &lead, severity_paint(one.finding.severity), &one.finding.message);
+            let until = one.until.as_ref().map_or_else(String::new, |until| format!(" until {until}"));
+            let reason = format!("{}{until} ({})", one.reason, one.by);
+            self.paragraph(4, "reason: ", Paint::new().bold(), &reason);
+        }
+        self.line("");
+    }
+
+    /// What the baseline holds and is no more.
+    fn gone(&mut self, report: &Report) {
+        let Some(compared) = report.compared.as_ref().filter(|compared| !compared.gone.is_empty()) else { return };
+        let title = format!("Gone since {} ({})", clean(&compared.file), compared.gone.len());
+        self.line(&self.paint(&title, Paint::new().bold()));
+        for gone in &compared.gone {
+            self.paragraph(2, &format!("[{}]: ", clean(&gone.rule)), Paint::new().green(), &gone.message);
+        }
+        self.line("");
     }
 
     /// One line per read that is not there.
@@ -302,6 +328,10 @@ impl Writer<'_> {
             if summary.suppressed > 0 {
                 rest.push(format!("{} suppressed", summary.suppressed));
             }
+            let known = report.findings.iter().filter(|finding| finding.known).count();
+            if known > 0 {
+                rest.push(format!("{known} in the baseline"));
+            }
             let worst = report.findings.iter().map(|finding| finding.severity).min().unwrap_or(Severity::Info);
             let counts = counts(summary.errors, summary.warnings, summary.infos);
             format!("{} ({})", self.paint(&counts, severity_paint(worst).bold()), rest.join(", "))
@@ -334,17 +364,6 @@ fn all_well(cluster: &str, summary: &Summary, broken: bool) -> String {
     }
 }
 
-/// `3 errors, 1 warning`; what is zero is left out.
-fn counts(errors: usize, warnings: usize, infos: usize) -> String {
-    let all = [(errors, "error"), (warnings, "warning"), (infos, "info")];
-    let all = all.into_iter().filter(|(count, _)| *count > 0);
-    all.map(|(count, word)| plural(count, word)).collect::<Vec<_>>().join(", ")
-}
-
-fn plural(count: usize, word: &str) -> String {
-    if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
-}
-
 /// Those who suffer, by kind.
 fn affected(all: &[Resource]) -> String {
     let mut kinds: Vec<(&str, Vec<String>)> = Vec::new();
@@ -361,23 +380,6 @@ fn affected(all: &[Resource]) -> String {
     let kinds: Vec<_> = kinds.iter().map(|(kind, names)| format!("{kind} {}", names.join(", "))).collect();
     let more = if all.len() > AFFECTED { format!(" and {} more", all.len() - AFFECTED) } else { String::new() };
     kinds.join("; ") + &more
-}
-
-fn title(issue: Issue) -> &'static str {
-    match issue {
-        Issue::NodesCannotJoin => "Nodes cannot join the cluster",
-        Issue::PodsGetNoIp => "Pods get no IP address",
-        Issue::DnsDoesNotResolve => "DNS does not resolve",
-        Issue::LoadBalancerNotDeployed => "Load balancer is not deployed",
-    }
-}
-
-fn severity_name(severity: Severity) -> &'static str {
-    match severity {
-        Severity::Error => "error",
-        Severity::Warning => "warning",
-        Severity::Info => "info",
-    }
 }
 
 fn severity_paint(severity: Severity) -> Paint {

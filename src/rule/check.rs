@@ -229,6 +229,8 @@ fn apply(cluster: &Arc<Cluster>, rule: &Rule, bindings: &Bindings<'_>) -> Known<
         fixes,
         docs: rule.docs.clone(),
         fingerprint,
+        note: None,
+        known: false,
     }))
 }
 

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::file::{Part, Rule, Severities, Template};
 use super::{RuleSet, functions};
 use crate::diagnostic::{Issue, Severity};
+use crate::report::RuleInfo;
 use crate::shape::{Schema, Type};
 
 /// The severity in one word; `varies` when an expression decides.
@@ -28,6 +29,21 @@ fn source(template: &Template) -> String {
         }
     }
     text.trim().to_owned()
+}
+
+/// What reports say of a rule.
+pub fn info(rule: &Rule) -> RuleInfo {
+    RuleInfo {
+        id: rule.id.clone(),
+        issue: rule.issue,
+        title: rule.title.clone(),
+        severity: match rule.severity {
+            Severities::Always(severity) => Some(severity),
+            Severities::By(_) => None,
+        },
+        page: explain(rule),
+        docs: rule.docs.clone(),
+    }
 }
 
 /// One line for each rule: id, severity and title, under its issue.

@@ -1,5 +1,7 @@
 //! The reports of made-up findings, whole.
 
+mod any;
+mod formats;
 mod json;
 
 use insta::assert_snapshot;
@@ -70,6 +72,8 @@ fn finding() -> Diagnostic {
         }],
         docs: "https://docs.aws.amazon.com/vpc/latest/userguide/vpc-network-acls.html".to_owned(),
         fingerprint: "9f2c".to_owned(),
+        note: None,
+        known: false,
     }
 }
 
@@ -81,7 +85,7 @@ fn report(findings: Vec<Diagnostic>) -> Report {
         account: None,
         version: None,
     };
-    Report { cluster, findings, skipped: Vec::new(), passed: 84 }
+    Report { cluster, findings, skipped: Vec::new(), passed: 84, suppressed: Vec::new(), compared: None }
 }
 
 /// A finding of which only the evidence counts.
@@ -325,9 +329,7 @@ fn a_trace_in_ascii() {
 #[test]
 fn all_is_well() {
     let mut report = report(Vec::new());
-    assert_snapshot!(text(&report, &acls(), &ASCII), @r"
-    No problem found in prod: 84 checks passed.
-    ");
+    assert_snapshot!(text(&report, &acls(), &ASCII), @"No problem found in prod: 84 checks passed.");
     report.skipped = vec![skipped("a-rule", "a", "iam:GetRole", "AccessDenied")];
     assert_snapshot!(text(&report, &acls(), &UNICODE), @r"
     Not checked (1), for want of
@@ -631,25 +633,5 @@ fn ascii_and_80_columns() {
     assert!(shown.is_ascii());
     for line in shown.lines().filter(|line| !line.contains("aws ec2") && !line.contains("https:")) {
         assert!(line.len() <= 80, "{line}");
-    }
-}
-
-/// `cargo test --release --no-default-features fifty_megabytes -- --ignored --nocapture`
-#[test]
-#[ignore = "a measurement, only of use in release"]
-fn fifty_megabytes() {
-    let value: Value = serde_json::from_str(ACLS).unwrap();
-    let all = vec![value["NetworkAcls"][0].clone(); 130_000];
-    let all = json!({ "NetworkAcls": all });
-    for (name, file) in [("pretty", serde_json::to_string_pretty(&all).unwrap()), ("minified", all.to_string())] {
-        let size = file.len() / 1_000_000;
-        let snapshot = Snapshot::from_documents(vec![("acls.json".to_owned(), file)]);
-        let report = pointing(vec![evidence("/NetworkAcls/129999/Entries/0", "the last one")]);
-        let start = std::time::Instant::now();
-        let shown = text(&report, &snapshot, &UNICODE);
-        let took = start.elapsed();
-        println!("{name}, {size} MB: {took:?}");
-        assert!(shown.contains("the last one"));
-        assert!(took.as_millis() < 50 || cfg!(debug_assertions), "{took:?}");
     }
 }

@@ -1,0 +1,150 @@
+//! The report as JUnit XML: a suite for each issue, a case for each rule.
+//!
+//! Written by hand: `quick-junit` gives every suite a `disabled` attribute, which Jenkins' schema refuses.
+
+use std::fmt::Write;
+
+use super::{Context, flow, hop_line, severity_name};
+use crate::diagnostic::{Diagnostic, Issue, Report, Severity, Skipped};
+use crate::network::Trace;
+use crate::snapshot::Snapshot;
+
+/// Errors and warnings fail their rule's case; advice and what the baseline knows or someone suppressed is told in
+/// `system-out`. A rule that could not be decided and found nothing is skipped.
+pub fn junit(report: &Report, snapshot: &Snapshot, context: &Context<'_>) -> String {
+    let mut places = super::place::Places::new(snapshot);
+    let mut suites = String::new();
+    let (mut all_tests, mut all_failures) = (0, 0);
+    for issue in Issue::ALL {
+        let mut rules: Vec<&str> =
+            context.rules.iter().filter(|rule| rule.issue == issue).map(|rule| rule.id.as_str()).collect();
+        let findings = report.findings.iter().filter(|f| f.issue == issue).map(|f| f.rule.as_str());
+        rules.extend(findings.chain(report.skipped.iter().filter(|s| s.issue == issue).map(|s| s.rule.as_str())));
+        rules.sort_unstable();
+        rules.dedup();
+        if rules.is_empty() {
+            continue;
+        }
+        let (mut failures, mut skips) = (0, 0);
+        let mut cases = String::new();
+        for rule in &rules {
+            let of_rule: Vec<&Diagnostic> = report.findings.iter().filter(|f| f.rule == *rule).collect();
+            let (bad, told): (Vec<&Diagnostic>, Vec<&Diagnostic>) =
+                of_rule.into_iter().partition(|f| !f.known && f.severity != Severity::Info);
+            let skipped: Vec<&Skipped> = report.skipped.iter().filter(|s| s.rule == *rule).collect();
+            let mut body = String::new();
+            if let Some(first) = bad.first() {
+                failures += 1;
+                let more = if bad.len() > 1 { format!(" (and {} more)", bad.len() - 1) } else { String::new() };
+                let text: Vec<String> = bad.iter().map(|f| page(f, context, &mut places)).collect();
+                let (kind, message) = (severity_name(first.severity), escape(&(first.message.clone() + &more)));
+                let text = escape(&text.join("\n"));
+                let _ = writeln!(body, "      <failure type=\"{kind}\" message=\"{message}\">{text}</failure>");
+            } else if !skipped.is_empty() {
+                skips += 1;
+                let _ = writeln!(body, "      <skipped message=\"{}\"/>", escape(&reasons(&skipped)));
+            }
+            let mut out: Vec<String> = Vec::new();
+            for finding in told {
+                let why = if finding.known { "in the baseline: " } else { "" };
+                out.push(format!("{why}{}", page(finding, context, &mut places)));
+            }
+            for one in report.suppressed.iter().filter(|s| s.finding.rule == *rule) {
+                out.push(format!("suppressed ({}, {}): {}\n", one.reason, one.by, one.finding.message));
+            }
+            if !bad.is_empty() && !skipped.is_empty() {
+                out.push(format!("not checked everywhere: {}\n", reasons(&skipped)));
+            }
+            if !out.is_empty() {
+                let _ = writeln!(body, "      <system-out>{}</system-out>", escape(&out.join("\n")));
+            }
+            let head = format!("    <testcase name=\"{}\" classname=\"eks-doctor.{}\"", escape(rule), issue.name());
+            let _ = if body.is_empty() {
+                writeln!(cases, "{head}/>")
+            } else {
+                writeln!(cases, "{head}>\n{body}    </testcase>")
+            };
+        }
+        let _ = writeln!(
+            suites,
+            "  <testsuite name=\"{}\" tests=\"{}\" failures=\"{failures}\" errors=\"0\" skipped=\"{skips}\">\n    \
+             <properties>\n      <property name=\"cluster\" value=\"{}\"/>\n    </properties>\n{cases}  </testsuite>",
+            issue.name(),
+            rules.len(),
+            escape(&report.cluster.name),
+        );
+        all_tests += rules.len();
+        all_failures += failures;
+    }
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites name=\"eks-doctor\" tests=\"{all_tests}\" \
+         failures=\"{all_failures}\" errors=\"0\">\n{suites}</testsuites>\n"
+    )
+}
+
+fn reasons(skipped: &[&Skipped]) -> String {
+    let mut reasons: Vec<String> =
+        skipped.iter().flat_map(|s| &s.missing).map(|missing| format!("needs {missing}")).collect();
+    reasons.sort();
+    reasons.dedup();
+    reasons.join("; ")
+}
+
+/// A finding as plain text.
+fn page(finding: &Diagnostic, context: &Context<'_>, places: &mut super::place::Places<'_>) -> String {
+    let mut text = format!("{}[{}]: {}\n", severity_name(finding.severity), finding.rule, finding.message);
+    if let Some(note) = &finding.note {
+        let _ = writeln!(text, "note: {note}");
+    }
+    if !finding.because.is_empty() {
+        let _ = writeln!(text, "why: {}", finding.because);
+    }
+    for evidence in &finding.evidence {
+        if let Some(place) = places.find(evidence) {
+            let file = context.path(place.file);
+            let _ = writeln!(text, "at: {file}:{}:{}: {}", place.line, place.column, evidence.text);
+        }
+    }
+    if let Some(trace) = &finding.trace {
+        text += &path(trace);
+    }
+    for fix in &finding.fixes {
+        let _ = writeln!(text, "fix: {}", fix.title);
+        for command in &fix.commands {
+            let _ = writeln!(text, "{}", command.trim_end());
+        }
+    }
+    if !finding.docs.is_empty() {
+        let _ = writeln!(text, "docs: {}", finding.docs);
+    }
+    text
+}
+
+/// A path, a line for each step.
+pub(super) fn path(trace: &Trace) -> String {
+    let mut text = format!("path: {}\n", flow(trace));
+    for (way, hops) in [("forward", &trace.forward), ("return", &trace.back)] {
+        for hop in hops {
+            let _ = writeln!(text, "  {way}: {}", hop_line(hop));
+        }
+    }
+    text
+}
+
+/// Text as it may stand in an element or attribute; what XML 1.0 has no way to write becomes U+FFFD.
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out += "&amp;",
+            '<' => out += "&lt;",
+            '>' => out += "&gt;",
+            '"' => out += "&quot;",
+            '\n' | '\t' => out.push(c),
+            '\u{fffe}' | '\u{ffff}' => out.push(char::REPLACEMENT_CHARACTER),
+            c if c.is_control() => out.push(char::REPLACEMENT_CHARACTER),
+            c => out.push(c),
+        }
+    }
+    out
+}
