@@ -98,6 +98,7 @@ fn main() {
         Ok(snapshot) => Arc::new(snapshot),
         Err(error) => return eprintln!("{error}"),
     };
+    assert!(snapshot.problems.is_empty(), "the estate is not consistent: {:?}", snapshot.problems.first());
     let check = best(3, || eks_doctor::diagnose(&snapshot, &rules, None));
     println!("diagnose                                 {check:>10.1?}");
     let both = load + check;

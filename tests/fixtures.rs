@@ -41,6 +41,25 @@ fn the_generator_is_deterministic_in_both_styles() {
     }
 }
 
+#[test]
+fn names_and_addresses_of_a_big_estate_are_its_own() {
+    let estate = Estate::new(Options { nodes: 1500, pods_per_node: 4, compact: true, ..Options::default() });
+    for file in ["k8s/pods.json", "k8s/services.json", "k8s/endpointslices.discovery.k8s.io.json"] {
+        let (_, text) = estate.documents_of(file);
+        let list: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let mut seen = std::collections::BTreeSet::new();
+        for item in list["items"].as_array().unwrap() {
+            let meta = &item["metadata"];
+            assert!(seen.insert(format!("{}/{}", meta["namespace"], meta["name"])), "{file}: {} twice", meta["name"]);
+            for address in [&item["spec"]["clusterIP"], &item["status"]["podIP"]] {
+                let own = item["spec"]["hostNetwork"] != true && address.is_string();
+                assert!(!own || seen.insert(address.to_string()), "{file}: {address} twice");
+            }
+        }
+        assert!(!seen.is_empty());
+    }
+}
+
 /// Errors and warnings about a snapshot.
 fn complaints(documents: Vec<(String, String)>, rules: &RuleSet) -> Vec<String> {
     let snapshot = Arc::new(Snapshot::from_documents(documents));

@@ -134,13 +134,20 @@ impl Estate {
     }
 
     fn cluster_ip(&self, namespace: &str, name: &str) -> String {
-        match name {
-            "kubernetes" => "172.20.0.1".to_owned(),
-            "kube-dns" => "172.20.0.10".to_owned(),
-            _ => {
-                let n = u32::from_str_radix(&self.hex(&format!("ip {namespace}/{name}"), 4), 16).unwrap_or(1);
-                format!("172.20.{}.{}", 1 + (n >> 8) % 250, 1 + n % 250)
+        let hashed = |name: &str| {
+            let n = u32::from_str_radix(&self.hex(&format!("ip {namespace}/{name}"), 4), 16).unwrap_or(1);
+            format!("172.20.{}.{}", 1 + (n >> 8) % 250, 1 + n % 250)
+        };
+        match (name, name.strip_prefix("worker-").and_then(|n| n.parse::<u32>().ok())) {
+            ("kubernetes", _) => "172.20.0.1".to_owned(),
+            ("kube-dns", _) => "172.20.0.10".to_owned(),
+            // Many: one after the other, past those of the others.
+            (_, Some(n)) => {
+                let address = format!("172.20.{}.{}", 1 + n / 250, 1 + n % 250);
+                let taken = ["web", "api"].map(hashed).contains(&address);
+                if taken { format!("172.20.255.{}", 1 + n % 250) } else { address }
             }
+            _ => hashed(name),
         }
     }
 
@@ -597,13 +604,19 @@ impl Estate {
         .collect()
     }
 
+    /// The end of a pod's name. Five digits of a hash meet again where there are many, so those get six of their own.
+    fn suffix(&self, workload: &str, number: usize) -> String {
+        if number < 10 && !workload.starts_with("worker-") {
+            self.hex(&format!("pod {workload} {number}"), 5)
+        } else {
+            // An odd factor maps the 24 bits one to one.
+            format!("{:06x}", (number * 0x9e_3779) & 0xff_ffff)
+        }
+    }
+
     /// The name of the pod with this number of a deployment.
     fn pod_name(&self, workload: &str, number: usize) -> String {
-        format!(
-            "{workload}-{}-{}",
-            self.hex(&format!("rs {workload}"), 9),
-            self.hex(&format!("pod {workload} {number}"), 5)
-        )
+        format!("{workload}-{}-{}", self.hex(&format!("rs {workload}"), 9), self.suffix(workload, number))
     }
 
     fn slices(&self) -> impl Iterator<Item = Value> + '_ {
@@ -721,7 +734,7 @@ impl Estate {
         let daemons = ["aws-node", "kube-proxy"].into_iter().flat_map(move |name| {
             let (labels, spec) = self.template(name);
             (0..self.nodes.len()).map(move |n| {
-                let pod = format!("{name}-{}", self.hex(&format!("pod {name} {n}"), 5));
+                let pod = format!("{name}-{}", self.suffix(name, n));
                 self.pod("kube-system", name, &pod, "DaemonSet", &labels, &spec, n, None)
             })
         });

@@ -663,6 +663,14 @@ impl Estate {
         files
     }
 
+    /// One file in memory: path and text.
+    pub fn documents_of(&self, path: &str) -> (String, String) {
+        let (path, body) = self.files().into_iter().find(|(p, _)| p == path).expect("the estate has this file");
+        let mut text = Vec::new();
+        body.write(self.options.compact, &mut text).expect("memory takes everything");
+        (path, String::from_utf8(text).expect("JSON is UTF-8"))
+    }
+
     /// Every file in memory: path and text.
     pub fn documents(&self) -> Vec<(String, String)> {
         let compact = self.options.compact;
