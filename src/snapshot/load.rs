@@ -15,6 +15,12 @@ use crate::shape::Str;
 use crate::shape::ec2::Reservation;
 
 pub(super) fn folder(folder: &Path) -> Result<Snapshot, LoadError> {
+    let (documents, problems) = files(folder)?;
+    Ok(self::documents(documents, problems))
+}
+
+/// The text of every `.json` file below `folder`, and the files that are no text.
+pub(super) fn files(folder: &Path) -> Result<(Vec<Document>, Vec<Problem>), LoadError> {
     if !folder.exists() {
         return Err(LoadError::NotFound(folder.to_owned()));
     }
@@ -75,7 +81,7 @@ pub(super) fn folder(folder: &Path) -> Result<Snapshot, LoadError> {
             },
         }
     }
-    Ok(self::documents(documents, problems))
+    Ok((documents, problems))
 }
 
 /// Without the byte order mark that some shells write.

@@ -2,13 +2,15 @@
 
 mod load;
 pub mod pointer;
+mod recording;
 mod tables;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
+pub use recording::{Recording, WriteError};
 pub use tables::{Element, Object, Place, Rec, Source, TABLES, Table, TableId, TableInfo, Tables};
 
 /// One file of a snapshot.
@@ -20,7 +22,7 @@ pub struct Document {
 }
 
 /// What `record` knows and no answer holds (`manifest.json`).
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct Manifest {
     pub format: Option<u32>,
@@ -34,7 +36,7 @@ pub struct Manifest {
 }
 
 /// A read that failed while recording.
-#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Failure {
     /// As IAM spells it, `iam:GetRole`; of Kubernetes `k8s:nodes`.
