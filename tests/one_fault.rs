@@ -24,7 +24,9 @@ struct Fault {
     errors: usize,
 }
 fn everywhere() -> Vec<String> {
-    ["healthy", "healthy-private", "healthy-custom-networking", "healthy-prefix"].map(str::to_owned).to_vec()
+    ["healthy", "healthy-private", "healthy-custom-networking", "healthy-prefix", "healthy-fargate"]
+        .map(str::to_owned)
+        .to_vec()
 }
 fn one() -> usize {
     1

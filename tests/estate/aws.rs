@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Body, ENDPOINTS, Eni, Estate, Managed, Mode, Role, Subnet, ip, tags};
+use super::{Body, ENDPOINTS, Eni, Estate, FARGATE, Managed, Mode, Role, Subnet, ip, tags};
 
 const CREATED: &str = "2026-03-02T08:15:00+00:00";
 pub(super) const CNI: &str = "v1.20.4-eksbuild.2";
@@ -100,7 +100,7 @@ impl Estate {
                 "tags": {},
             }}),
         );
-        let fargate = o.mode == Mode::Fargate;
+        let fargate = self.fargate();
         whole(
             "eks/list-fargate-profiles".to_owned(),
             json!({"fargateProfileNames": if fargate { vec!["batch"] } else { vec![] }}),
@@ -522,7 +522,7 @@ impl Estate {
                         ("tcp", Some((8080, 8080)), Group("backend"), binding),
                         ("tcp", Some((8443, 8443)), Group("backend"), binding),
                     ];
-                    if o.mode == Mode::Fargate {
+                    if self.fargate() {
                         rules.push(("-1", None, Group("cluster"), "Fargate pods"));
                     }
                     rules
@@ -559,7 +559,7 @@ impl Estate {
                 all(),
             ),
         ];
-        if o.mode == Mode::Fargate {
+        if self.fargate() {
             groups[1].3.push(("-1", None, Group("node"), "nodes and pods to Fargate pods"));
         }
         if self.private() {
@@ -664,6 +664,11 @@ impl Estate {
             interface["Association"] = association;
         }
         interface["PrivateIpAddresses"] = json!([address]);
+        if m.kind == FARGATE {
+            interface["InterfaceType"] = json!("interface");
+            interface["RequesterManaged"] = json!(false);
+            interface.as_object_mut().expect("it is one").remove("RequesterId");
+        }
         interface
     }
 

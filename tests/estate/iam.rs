@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Body, Estate, Mode};
+use super::{Body, Estate};
 
 impl Estate {
     pub(super) fn iam_files<'a>(&'a self, files: &mut Vec<(String, Body<'a>)>) {
@@ -30,7 +30,7 @@ impl Estate {
                 vec![controller_policy.as_str()],
             ),
         ];
-        if o.mode == Mode::Fargate {
+        if self.fargate() {
             roles.push((
                 format!("{}-fargate", o.name),
                 service("eks-fargate-pods.amazonaws.com"),

@@ -14,7 +14,9 @@ impl Estate {
         let mut items = |plural: &str, list: Vec<Value>| {
             files.push((format!("k8s/{plural}.json"), Body::Items(Box::new(list.into_iter()))))
         };
-        items("namespaces", ["default", "kube-node-lease", "kube-public", "kube-system", "web"].iter().map(|n| json!({
+        let mut namespaces = vec!["default", "kube-node-lease", "kube-public", "kube-system", "web"];
+        namespaces.extend(self.fargate().then_some("batch"));
+        items("namespaces", namespaces.iter().map(|n| json!({
             "apiVersion": "v1", "kind": "Namespace", "metadata": self.meta("Namespace", "", n, json!({"kubernetes.io/metadata.name": n})),
             "spec": {"finalizers": ["kubernetes"]}, "status": {"phase": "Active"},
         })).collect());
@@ -83,13 +85,14 @@ impl Estate {
                     self.deployment("kube-system", "aws-load-balancer-controller", 2),
                 ]
                 .into_iter()
-                .chain((0..apps).map(|a| self.deployment("web", &self.app(a), self.pods_of_app(a).count()))),
+                .chain((0..apps).map(|a| self.deployment("web", &self.app(a), self.pods_of_app(a).count())))
+                .chain(self.fargate().then(|| self.deployment("batch", "report", 1))),
             )),
         ));
         files.push(("k8s/endpointslices.discovery.k8s.io.json".to_owned(), Body::Items(Box::new(self.slices()))));
         files.push((
             "k8s/nodes.json".to_owned(),
-            Body::Items(Box::new((0..self.nodes.len()).map(|n| self.k8s_node(n)))),
+            Body::Items(Box::new((0..self.nodes.len()).map(|n| self.k8s_node(n)).chain(self.fargate_node()))),
         ));
         files.push(("k8s/pods.json".to_owned(), Body::Items(Box::new(self.k8s_pods()))));
     }
@@ -120,8 +123,10 @@ impl Estate {
             "kube-system/aws-load-balancer-controller",
             "kube-system/default",
             "web/default",
+            "batch/default",
         ]
         .iter()
+        .filter(|id| self.fargate() || !id.starts_with("batch/"))
         .filter_map(|id| id.split_once('/'))
         .map(|(namespace, name)| {
             let mut metadata = self.meta("ServiceAccount", namespace, name, json!({}));
@@ -760,7 +765,57 @@ impl Estate {
                 self.pod("web", &name, &self.pod_name(&name, number), "ReplicaSet", &labels, &spec, node, Some(slot))
             })
         });
-        daemons.chain(system).chain(apps)
+        daemons.chain(system).chain(apps).chain(self.fargate_pod())
+    }
+
+    /// The node of the Fargate pod: Fargate makes one for each pod.
+    fn fargate_node(&self) -> Option<Value> {
+        let address = self.fargate_address()?;
+        let (host, zone) = (self.host(address), self.zone(0));
+        let name = format!("fargate-{host}");
+        let mut node = self.k8s_node(0);
+        node["metadata"] = self.meta(
+            "Node",
+            "",
+            &name,
+            json!({
+                "beta.kubernetes.io/arch": "amd64", "beta.kubernetes.io/os": "linux", "eks.amazonaws.com/compute-type": "fargate",
+                "failure-domain.beta.kubernetes.io/region": self.options.region, "failure-domain.beta.kubernetes.io/zone": zone,
+                "kubernetes.io/arch": "amd64", "kubernetes.io/hostname": host, "kubernetes.io/os": "linux",
+                "topology.kubernetes.io/region": self.options.region, "topology.kubernetes.io/zone": zone,
+            }),
+        );
+        node["spec"] = json!({
+            "providerID": format!("aws:///{zone}/{}-{}/{name}", self.hex("fargate task", 10), self.hex("fargate pod", 32)),
+            "taints": [{"effect": "NoSchedule", "key": "eks.amazonaws.com/compute-type", "value": "fargate"}],
+        });
+        node["status"]["addresses"] = json!([
+            {"address": ip(address), "type": "InternalIP"}, {"address": host, "type": "InternalDNS"}, {"address": host, "type": "Hostname"},
+        ]);
+        for sizes in ["allocatable", "capacity"] {
+            node["status"][sizes] =
+                json!({"cpu": "2", "ephemeral-storage": "30787492Ki", "memory": "3977056Ki", "pods": "1"});
+        }
+        node["status"]["nodeInfo"]["osImage"] = json!("Amazon Linux 2");
+        Some(node)
+    }
+
+    fn fargate_pod(&self) -> Option<Value> {
+        let address = self.fargate_address()?;
+        let (mut labels, spec) = self.template("report");
+        labels["eks.amazonaws.com/fargate-profile"] = json!("batch");
+        let mut pod =
+            self.pod("batch", "report", &self.pod_name("report", 0), "ReplicaSet", &labels, &spec, 0, Some(0));
+        pod["metadata"]["annotations"] =
+            json!({"CapacityProvisioned": "0.25vCPU 0.5GB", "Logging": "LoggingDisabled: LOGGING_CONFIGMAP_NOT_FOUND"});
+        pod["spec"]["nodeName"] = json!(format!("fargate-{}", self.host(address)));
+        pod["spec"]["schedulerName"] = json!("fargate-scheduler");
+        let status = &mut pod["status"];
+        for (one, many) in [("hostIP", "hostIPs"), ("podIP", "podIPs")] {
+            status[one] = json!(ip(address));
+            status[many] = json!([{"ip": ip(address)}]);
+        }
+        Some(pod)
     }
 
     #[allow(clippy::too_many_arguments)]

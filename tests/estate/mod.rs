@@ -26,7 +26,7 @@ pub enum Mode {
     CustomNetworking,
     /// Prefix delegation: pods take addresses from /28 prefixes.
     Prefix,
-    /// Like [`Mode::Default`] with a Fargate profile and a pod on it.
+    /// Like [`Mode::Default`] with a Fargate profile and one pod on it.
     Fargate,
     /// Like [`Mode::Default`] with a Karpenter node class and pool.
     Karpenter,
@@ -214,6 +214,9 @@ const MACHINES: [Machine; 3] =
 /// The interface endpoints of a cluster without internet.
 const ENDPOINTS: [&str; 8] = ["ec2", "ecr.api", "ecr.dkr", "eks", "eks-auth", "elasticloadbalancing", "logs", "sts"];
 
+/// The kind of [`Managed`] that a Fargate pod has.
+const FARGATE: &str = "fargate";
+
 /// A made-up cluster with all that is around it.
 pub struct Estate {
     pub options: Options,
@@ -259,6 +262,13 @@ impl Estate {
     }
     fn prefix(&self) -> bool {
         self.options.mode == Mode::Prefix
+    }
+    fn fargate(&self) -> bool {
+        self.options.mode == Mode::Fargate
+    }
+    /// The address of the Fargate pod, if there is one.
+    fn fargate_address(&self) -> Option<u32> {
+        self.managed.iter().find(|m| m.kind == FARGATE).map(|m| m.address)
     }
 
     /// Hexadecimal digits that belong to `of`.
@@ -529,6 +539,10 @@ impl Estate {
                 true,
             );
         }
+        if self.fargate() {
+            let account = "408951462234";
+            self.manage("fargate pod".to_owned(), cluster[0], String::new(), FARGATE, "", account, &["cluster"], false);
+        }
         let front: Vec<usize> =
             if self.private() { cluster.clone() } else { self.of_role(Role::Public).map(|(i, _)| i).collect() };
         let alb = format!("ELB app/{}/{}", self.alb_name(), self.hex("alb arn", 16));
@@ -717,6 +731,7 @@ pub fn fixtures() -> Vec<(&'static str, Options)> {
         ("healthy-private", named("vault", Mode::Private)),
         ("healthy-custom-networking", named("wide", Mode::CustomNetworking)),
         ("healthy-prefix", named("dense", Mode::Prefix)),
+        ("healthy-fargate", named("quay", Mode::Fargate)),
         ("nacl-drops-dns", Options { acl_drops_dns: true, ..named("shop", Mode::Default) }),
     ]
 }
