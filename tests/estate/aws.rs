@@ -1,9 +1,13 @@
 //! EKS, EC2, Auto Scaling, Elastic Load Balancing and STS.
 
+use std::net::Ipv6Addr;
+
 use serde_json::{Value, json};
 
 use super::{Body, ENDPOINTS, Eni, Estate, FARGATE, Managed, Mode, Role, Subnet, ip, tags};
 
+/// The VPC's IPv6 range, of which each subnet has a /64.
+pub(super) const VPC6: &str = "2600:1f14:abc:1200::/56";
 const CREATED: &str = "2026-03-02T08:15:00+00:00";
 pub(super) const CNI: &str = "v1.20.4-eksbuild.2";
 pub(super) const COREDNS: &str = "v1.12.4-eksbuild.1";
@@ -40,66 +44,82 @@ impl Estate {
     fn eks_files(&self, whole: &mut impl FnMut(String, Value)) {
         let o = &self.options;
         let subnets: Vec<&str> = self.cluster_subnets().iter().map(|&i| self.subnets[i].id.as_str()).collect();
+        let mut services = json!({
+            "serviceIpv4Cidr": "172.20.0.0/16", "ipFamily": "ipv4", "elasticLoadBalancing": {"enabled": self.auto()},
+        });
+        if self.v6() {
+            services = json!({
+                "serviceIpv6Cidr": "fd5c:1a2b:3c4d::/108", "ipFamily": "ipv6", "elasticLoadBalancing": {"enabled": false},
+            });
+        }
+        let mut cluster = json!({"cluster": {
+            "name": o.name,
+            "arn": self.arn("eks", &format!("cluster/{}", o.name)),
+            "createdAt": "2026-03-02T08:00:00.123000+00:00",
+            "version": "1.33",
+            "endpoint": self.endpoint(),
+            "roleArn": self.iam(&format!("role/{}-cluster", o.name)),
+            "resourcesVpcConfig": {
+                "subnetIds": subnets,
+                "securityGroupIds": [],
+                "clusterSecurityGroupId": self.group("cluster"),
+                "vpcId": self.vpc(),
+                "endpointPublicAccess": !self.private(),
+                "endpointPrivateAccess": true,
+                "publicAccessCidrs": if self.private() { json!([]) } else { json!(["0.0.0.0/0"]) },
+            },
+            "kubernetesNetworkConfig": services,
+            "logging": {"clusterLogging": [{"types": ["api", "audit", "authenticator", "controllerManager", "scheduler"], "enabled": false}]},
+            "identity": {"oidc": {"issuer": format!("https://{}", self.issuer())}},
+            "status": "ACTIVE",
+            "certificateAuthority": {"data": "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCg=="},
+            "platformVersion": "eks.15",
+            "tags": {},
+            "health": {"issues": []},
+            "accessConfig": {"bootstrapClusterCreatorAdminPermissions": true, "authenticationMode": "API_AND_CONFIG_MAP"},
+            "upgradePolicy": {"supportType": "EXTENDED"},
+            "deletionProtection": false,
+        }});
+        if self.auto() {
+            cluster["cluster"]["computeConfig"] = json!({
+                "enabled": true, "nodePools": ["general-purpose"], "nodeRoleArn": self.iam(&format!("role/{}", self.node_role(0))),
+            });
+            cluster["cluster"]["storageConfig"] = json!({"blockStorage": {"enabled": true}});
+        }
+        whole(format!("eks/describe-cluster/{}", o.name), cluster);
+        let grouped = self.grouped().count();
         whole(
-            format!("eks/describe-cluster/{}", o.name),
-            json!({"cluster": {
-                "name": o.name,
-                "arn": self.arn("eks", &format!("cluster/{}", o.name)),
-                "createdAt": "2026-03-02T08:00:00.123000+00:00",
-                "version": "1.33",
-                "endpoint": self.endpoint(),
-                "roleArn": self.iam(&format!("role/{}-cluster", o.name)),
-                "resourcesVpcConfig": {
-                    "subnetIds": subnets,
-                    "securityGroupIds": [],
-                    "clusterSecurityGroupId": self.group("cluster"),
-                    "vpcId": self.vpc(),
-                    "endpointPublicAccess": !self.private(),
-                    "endpointPrivateAccess": true,
-                    "publicAccessCidrs": if self.private() { json!([]) } else { json!(["0.0.0.0/0"]) },
-                },
-                "kubernetesNetworkConfig": {
-                    "serviceIpv4Cidr": "172.20.0.0/16", "ipFamily": "ipv4", "elasticLoadBalancing": {"enabled": false},
-                },
-                "logging": {"clusterLogging": [{"types": ["api", "audit", "authenticator", "controllerManager", "scheduler"], "enabled": false}]},
-                "identity": {"oidc": {"issuer": format!("https://{}", self.issuer())}},
-                "status": "ACTIVE",
-                "certificateAuthority": {"data": "LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCg=="},
-                "platformVersion": "eks.15",
-                "tags": {},
-                "health": {"issues": []},
-                "accessConfig": {"bootstrapClusterCreatorAdminPermissions": true, "authenticationMode": "API_AND_CONFIG_MAP"},
-                "upgradePolicy": {"supportType": "EXTENDED"},
-                "deletionProtection": false,
-            }}),
+            "eks/list-nodegroups".to_owned(),
+            json!({"nodegroups": if self.auto() { vec![] } else { vec!["workers"] }}),
         );
-        whole("eks/list-nodegroups".to_owned(), json!({"nodegroups": ["workers"]}));
         let node_subnets: Vec<&str> = self.of_role(Role::Private).map(|(_, s)| s.id.as_str()).collect();
-        whole(
-            "eks/describe-nodegroup/workers".to_owned(),
-            json!({"nodegroup": {
-                "nodegroupName": "workers",
-                "nodegroupArn": self.arn("eks", &format!("nodegroup/{}/workers/{}", o.name, self.nodegroup_uuid())),
-                "clusterName": o.name,
-                "version": "1.33",
-                "releaseVersion": "1.33.5-20260520",
-                "createdAt": "2026-03-02T08:17:00.444000+00:00",
-                "modifiedAt": "2026-05-21T08:17:00.444000+00:00",
-                "status": "ACTIVE",
-                "capacityType": "ON_DEMAND",
-                "scalingConfig": {"minSize": 1, "maxSize": o.nodes * 2, "desiredSize": o.nodes},
-                "instanceTypes": [self.machine.0],
-                "subnets": node_subnets,
-                "amiType": "AL2023_x86_64_STANDARD",
-                "nodeRole": self.iam(&format!("role/{}-node", o.name)),
-                "labels": {},
-                "resources": {"autoScalingGroups": [{"name": self.asg()}]},
-                "health": {"issues": []},
-                "updateConfig": {"maxUnavailable": 1},
-                "launchTemplate": {"name": format!("{}-workers", o.name), "version": "1", "id": self.id("lt", "workers")},
-                "tags": {},
-            }}),
-        );
+        if !self.auto() {
+            whole(
+                "eks/describe-nodegroup/workers".to_owned(),
+                json!({"nodegroup": {
+                    "nodegroupName": "workers",
+                    "nodegroupArn": self.arn("eks", &format!("nodegroup/{}/workers/{}", o.name, self.nodegroup_uuid())),
+                    "clusterName": o.name,
+                    "version": "1.33",
+                    "releaseVersion": "1.33.5-20260520",
+                    "createdAt": "2026-03-02T08:17:00.444000+00:00",
+                    "modifiedAt": "2026-05-21T08:17:00.444000+00:00",
+                    "status": "ACTIVE",
+                    "capacityType": "ON_DEMAND",
+                    "scalingConfig": {"minSize": 1, "maxSize": grouped * 2, "desiredSize": grouped},
+                    "instanceTypes": [self.machine.0],
+                    "subnets": node_subnets,
+                    "amiType": "AL2023_x86_64_STANDARD",
+                    "nodeRole": self.iam(&format!("role/{}-node", o.name)),
+                    "labels": {},
+                    "resources": {"autoScalingGroups": [{"name": self.asg()}]},
+                    "health": {"issues": []},
+                    "updateConfig": {"maxUnavailable": 1},
+                    "launchTemplate": {"name": format!("{}-workers", o.name), "version": "1", "id": self.id("lt", "workers")},
+                    "tags": {},
+                }}),
+            );
+        }
         let fargate = self.fargate();
         whole(
             "eks/list-fargate-profiles".to_owned(),
@@ -122,8 +142,12 @@ impl Estate {
                 }}),
             );
         }
-        whole("eks/list-addons".to_owned(), json!({"addons": ["coredns", "kube-proxy", "vpc-cni"]}));
-        for (addon, version) in [("coredns", COREDNS), ("kube-proxy", KUBE_PROXY), ("vpc-cni", CNI)] {
+        let mut addons = vec![("coredns", COREDNS), ("kube-proxy", KUBE_PROXY), ("vpc-cni", CNI)];
+        if self.auto() {
+            addons.clear();
+        }
+        whole("eks/list-addons".to_owned(), json!({"addons": addons.iter().map(|(name, _)| name).collect::<Vec<_>>()}));
+        for (addon, version) in addons {
             let mut body = json!({
                 "addonName": addon,
                 "clusterName": o.name,
@@ -149,7 +173,11 @@ impl Estate {
             }
             whole(format!("eks/describe-addon/{addon}"), json!({"addon": body}));
         }
-        let mut principals = vec![("Admin".to_owned(), "STANDARD"), (format!("{}-node", o.name), "EC2_LINUX")];
+        let mut principals =
+            vec![("Admin".to_owned(), "STANDARD"), (self.node_role(0), if self.auto() { "EC2" } else { "EC2_LINUX" })];
+        if o.mode == Mode::Karpenter {
+            principals.push((self.node_role(1), "EC2_LINUX"));
+        }
         if fargate {
             principals.push((format!("{}-fargate", o.name), "FARGATE_LINUX"));
         }
@@ -204,14 +232,18 @@ impl Estate {
                 "CidrBlockState": {"State": "associated"},
             }))
             .collect();
-        whole(
-            "ec2/describe-vpcs".to_owned(),
-            json!({"Vpcs": [{
-                "OwnerId": o.account, "InstanceTenancy": "default", "CidrBlockAssociationSet": cidrs, "IsDefault": false,
-                "Tags": tags(&[("Name", &o.name)]), "BlockPublicAccessStates": off, "VpcId": vpc, "State": "available",
-                "CidrBlock": "10.0.0.0/16", "DhcpOptionsId": self.id("dopt", "main"),
-            }]}),
-        );
+        let mut described = json!({
+            "OwnerId": o.account, "InstanceTenancy": "default", "CidrBlockAssociationSet": cidrs, "IsDefault": false,
+            "Tags": tags(&[("Name", &o.name)]), "BlockPublicAccessStates": off, "VpcId": vpc, "State": "available",
+            "CidrBlock": "10.0.0.0/16", "DhcpOptionsId": self.id("dopt", "main"),
+        });
+        if self.v6() {
+            described["Ipv6CidrBlockAssociationSet"] = json!([{
+                "AssociationId": self.id("vpc-cidr-assoc", "six"), "Ipv6CidrBlock": VPC6, "Ipv6CidrBlockState": {"State": "associated"},
+                "NetworkBorderGroup": o.region, "Ipv6Pool": "Amazon", "Ipv6AddressAttribute": "public", "IpSource": "amazon",
+            }]);
+        }
+        whole("ec2/describe-vpcs".to_owned(), json!({"Vpcs": [described]}));
         for (attribute, key) in [("enableDnsSupport", "EnableDnsSupport"), ("enableDnsHostnames", "EnableDnsHostnames")]
         {
             whole(format!("ec2/describe-vpc-attribute/{vpc}.{attribute}"), json!({"VpcId": vpc, key: {"Value": true}}));
@@ -246,7 +278,13 @@ impl Estate {
                 "OwnerId": o.account, "Tags": tags(&[("Name", &o.name)])}])
         };
         whole("ec2/describe-internet-gateways".to_owned(), json!({"InternetGateways": gateways}));
-        whole("ec2/describe-egress-only-internet-gateways".to_owned(), json!({"EgressOnlyInternetGateways": []}));
+        let outward = if self.v6() {
+            json!([{"Attachments": [{"State": "attached", "VpcId": vpc}], "EgressOnlyInternetGatewayId": self.id("eigw", "main"),
+                "Tags": tags(&[("Name", &o.name)])}])
+        } else {
+            json!([])
+        };
+        whole("ec2/describe-egress-only-internet-gateways".to_owned(), json!({"EgressOnlyInternetGateways": outward}));
         let nat = self.managed.iter().find(|m| m.kind == "nat_gateway");
         let nats: Vec<Value> = nat
             .iter()
@@ -310,6 +348,13 @@ impl Estate {
             entry(false, 100, "allow"),
             entry(false, 32767, "deny"),
         ];
+        if self.v6() {
+            for egress in [true, false] {
+                for (number, action) in [(101, "allow"), (32768, "deny")] {
+                    entries.push(json!({"Ipv6CidrBlock": "::/0", "Egress": egress, "Protocol": "-1", "RuleAction": action, "RuleNumber": number}));
+                }
+            }
+        }
         if o.acl_drops_dns {
             let mut deny = entry(false, 90, "deny");
             deny["Protocol"] = json!("17");
@@ -353,13 +398,15 @@ impl Estate {
             data["UserData"] = Value::String(base64(&self.user_data()));
         }
         let template = self.id("lt", "workers");
-        whole(
-            format!("ec2/describe-launch-template-versions/{template}"),
-            json!({"LaunchTemplateVersions": [{
-                "LaunchTemplateId": template, "LaunchTemplateName": format!("{}-workers", o.name), "VersionNumber": 1, "CreateTime": CREATED,
-                "CreatedBy": format!("arn:aws:sts::{}:assumed-role/Admin/terraform", o.account), "DefaultVersion": true, "LaunchTemplateData": data,
-            }]}),
-        );
+        if !self.auto() {
+            whole(
+                format!("ec2/describe-launch-template-versions/{template}"),
+                json!({"LaunchTemplateVersions": [{
+                    "LaunchTemplateId": template, "LaunchTemplateName": format!("{}-workers", o.name), "VersionNumber": 1, "CreateTime": CREATED,
+                    "CreatedBy": format!("arn:aws:sts::{}:assumed-role/Admin/terraform", o.account), "DefaultVersion": true, "LaunchTemplateData": data,
+                }]}),
+            );
+        }
         whole(
             "ec2/describe-availability-zones".to_owned(),
             json!({"AvailabilityZones": (0..3).map(|z| json!({
@@ -391,9 +438,18 @@ impl Estate {
             list.push(("karpenter.sh/discovery".to_owned(), o.name.clone()));
         }
         let pairs: Vec<(&str, &str)> = list.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let number = self.subnets.iter().position(|other| other.id == s.id).unwrap_or_default();
+        let six = if self.v6() {
+            json!([{
+                "AssociationId": self.id("subnet-cidr-assoc", &s.name), "Ipv6CidrBlock": format!("{}/64", Ipv6Addr::from(self.net6(number))),
+                "Ipv6CidrBlockState": {"State": "associated"}, "Ipv6AddressAttribute": "public", "IpSource": "amazon",
+            }])
+        } else {
+            json!([])
+        };
         json!({
             "AvailabilityZoneId": self.zone_id(s.zone), "MapCustomerOwnedIpOnLaunch": false, "OwnerId": o.account,
-            "AssignIpv6AddressOnCreation": false, "Ipv6CidrBlockAssociationSet": [], "Tags": tags(&pairs),
+            "AssignIpv6AddressOnCreation": self.v6(), "Ipv6CidrBlockAssociationSet": six, "Tags": tags(&pairs),
             "SubnetArn": self.arn("ec2", &format!("subnet/{}", s.id)), "EnableDns64": false, "Ipv6Native": false,
             "PrivateDnsNameOptionsOnLaunch": {"HostnameType": "ip-name", "EnableResourceNameDnsARecord": false, "EnableResourceNameDnsAAAARecord": false},
             "BlockPublicAccessStates": {"InternetGatewayBlockMode": "off"}, "SubnetId": s.id, "State": "available", "VpcId": self.vpc(),
@@ -428,6 +484,14 @@ impl Estate {
                     .iter()
                     .map(|(base, bits)| json!({"DestinationCidrBlock": format!("{}/{bits}", ip(*base)), "GatewayId": "local", "Origin": "CreateRouteTable", "State": "active"}))
                     .collect();
+                if self.v6() {
+                    routes.push(json!({"DestinationIpv6CidrBlock": VPC6, "GatewayId": "local", "Origin": "CreateRouteTable", "State": "active"}));
+                    match *name {
+                        "public" => routes.push(json!({"DestinationIpv6CidrBlock": "::/0", "GatewayId": self.id("igw", "main"), "Origin": "CreateRoute", "State": "active"})),
+                        "main" => {}
+                        _ => routes.push(json!({"DestinationIpv6CidrBlock": "::/0", "EgressOnlyInternetGatewayId": self.id("eigw", "main"), "Origin": "CreateRoute", "State": "active"})),
+                    }
+                }
                 match (*name, self.private()) {
                     ("public", _) => routes.push(json!({"DestinationCidrBlock": "0.0.0.0/0", "GatewayId": self.id("igw", "main"), "Origin": "CreateRoute", "State": "active"})),
                     ("private", true) => routes.push(json!({"DestinationPrefixListId": "pl-68a54001", "GatewayId": self.id("vpce", "s3"), "Origin": "CreateRoute", "State": "active"})),
@@ -490,7 +554,13 @@ impl Estate {
         use From::{Cidr, Group};
         type Rules = Vec<(&'static str, Option<(u32, u32)>, From, &'static str)>;
         let o = &self.options;
-        let all = || vec![("-1", None, Cidr("0.0.0.0/0".to_owned()), "")];
+        let all = || {
+            let mut rules = vec![("-1", None, Cidr("0.0.0.0/0".to_owned()), "")];
+            if self.v6() {
+                rules.push(("-1", None, Cidr("::/0".to_owned()), ""));
+            }
+            rules
+        };
         let owned = format!("kubernetes.io/cluster/{}", o.name);
         let binding = "elbv2.k8s.aws/targetGroupBinding=shared";
         let anyone = || if self.private() { Cidr("10.0.0.0/16".to_owned()) } else { Cidr("0.0.0.0/0".to_owned()) };
@@ -537,7 +607,11 @@ impl Estate {
                     ("ingress.k8s.aws/stack", "web/web"),
                     ("ingress.k8s.aws/resource", "ManagedLBSecurityGroup"),
                 ]),
-                vec![("tcp", Some((80, 80)), anyone(), "")],
+                if self.v6() {
+                    vec![("tcp", Some((80, 80)), anyone(), ""), ("tcp", Some((80, 80)), Cidr("::/0".to_owned()), "")]
+                } else {
+                    vec![("tcp", Some((80, 80)), anyone(), "")]
+                },
                 all(),
             ),
             (
@@ -548,7 +622,14 @@ impl Estate {
                     ("service.k8s.aws/stack", "web/api"),
                     ("service.k8s.aws/resource", "ManagedLBSecurityGroup"),
                 ]),
-                vec![("tcp", Some((443, 443)), Cidr("10.0.0.0/16".to_owned()), "")],
+                if self.v6() {
+                    vec![
+                        ("tcp", Some((443, 443)), Cidr("10.0.0.0/16".to_owned()), ""),
+                        ("tcp", Some((443, 443)), Cidr(VPC6.to_owned()), ""),
+                    ]
+                } else {
+                    vec![("tcp", Some((443, 443)), Cidr("10.0.0.0/16".to_owned()), "")]
+                },
                 all(),
             ),
             (
@@ -559,6 +640,15 @@ impl Estate {
                 all(),
             ),
         ];
+        if self.auto() {
+            // Nodes carry the cluster's security group.
+            groups.retain(|g| g.0 != "node");
+            groups[1].3 = vec![
+                ("-1", None, Group("cluster"), ""),
+                ("tcp", Some((8080, 8080)), Group("backend"), binding),
+                ("tcp", Some((8443, 8443)), Group("backend"), binding),
+            ];
+        }
         if self.fargate() {
             groups[1].3.push(("-1", None, Group("node"), "nodes and pods to Fargate pods"));
         }
@@ -593,6 +683,10 @@ impl Estate {
                             rule["ReferencedGroupInfo"] = json!({"GroupId": self.group(group), "UserId": o.account});
                             json!({"UserId": o.account, "GroupId": self.group(group)})
                         }
+                        Cidr(cidr) if cidr.contains(':') => {
+                            rule["CidrIpv6"] = json!(cidr);
+                            json!({"CidrIpv6": cidr})
+                        }
                         Cidr(cidr) => {
                             rule["CidrIpv4"] = json!(cidr);
                             json!({"CidrIp": cidr})
@@ -602,8 +696,12 @@ impl Estate {
                         source["Description"] = json!(text);
                         rule["Description"] = json!(text);
                     }
-                    permission[if matches!(from, Group(_)) { "UserIdGroupPairs" } else { "IpRanges" }] =
-                        json!([source]);
+                    let list_of = match &from {
+                        Group(_) => "UserIdGroupPairs",
+                        Cidr(cidr) if cidr.contains(':') => "Ipv6Ranges",
+                        Cidr(_) => "IpRanges",
+                    };
+                    permission[list_of] = json!([source]);
                     each.push(rule);
                     // AWS tells rules of the same protocol and ports as one permission.
                     match list
@@ -611,7 +709,7 @@ impl Estate {
                         .find(|p| ["IpProtocol", "FromPort", "ToPort"].iter().all(|k| p.get(k) == permission.get(k)))
                     {
                         Some(same) => {
-                            for k in ["UserIdGroupPairs", "IpRanges"] {
+                            for k in ["UserIdGroupPairs", "IpRanges", "Ipv6Ranges"] {
                                 if let (Some(to), Some(more)) = (same[k].as_array_mut(), permission[k].as_array()) {
                                     to.extend(more.iter().cloned());
                                 }
@@ -641,11 +739,16 @@ impl Estate {
         let s = &self.subnets[m.subnet];
         let mut address =
             json!({"Primary": true, "PrivateDnsName": self.host(m.address), "PrivateIpAddress": ip(m.address)});
+        let six = if self.v6() && m.kind != "nat_gateway" {
+            json!([{"Ipv6Address": self.address6(m.subnet, m.address), "IsPrimaryIpv6": false}])
+        } else {
+            json!([])
+        };
         let mut interface = json!({
             "Attachment": {"AttachmentId": format!("ela-attach-0{}", self.hex(&m.id, 16)), "AttachTime": CREATED, "DeleteOnTermination": false,
                 "DeviceIndex": 1, "InstanceOwnerId": m.owner, "Status": "attached"},
             "AvailabilityZone": self.zone(s.zone), "AvailabilityZoneId": self.zone_id(s.zone), "Description": m.description,
-            "Groups": self.group_list(&m.groups), "InterfaceType": m.kind, "Ipv6Addresses": [], "MacAddress": mac(m.address),
+            "Groups": self.group_list(&m.groups), "InterfaceType": m.kind, "Ipv6Addresses": six, "MacAddress": mac(m.address),
             "NetworkInterfaceId": m.id, "OwnerId": self.options.account, "PrivateDnsName": self.host(m.address), "PrivateIpAddress": ip(m.address),
             "RequesterId": m.requester, "RequesterManaged": true, "SourceDestCheck": m.kind != "nat_gateway" && m.kind != "network_load_balancer",
             "Status": "in-use", "SubnetId": s.id, "TagSet": [], "VpcId": self.vpc(),
@@ -684,11 +787,16 @@ impl Estate {
             "Attachment": {"AttachTime": CREATED, "AttachmentId": format!("eni-attach-0{}", self.hex(&e.id, 16)), "DeleteOnTermination": true,
                 "DeviceIndex": e.device, "NetworkCardIndex": 0, "Status": "attached"},
             "Description": if e.device == 0 { String::new() } else { format!("aws-K8S-{}", self.nodes[n].instance) },
-            "Groups": self.group_list(&["node"]), "InterfaceType": "interface", "Ipv6Addresses": [], "MacAddress": mac(e.addresses[0]),
+            "Groups": self.group_list(&[self.node_group()]), "InterfaceType": "interface", "Ipv6Addresses": [], "MacAddress": mac(e.addresses[0]),
             "NetworkInterfaceId": e.id, "OwnerId": self.options.account, "PrivateDnsName": self.host(e.addresses[0]),
             "PrivateIpAddress": ip(e.addresses[0]), "PrivateIpAddresses": addresses, "SourceDestCheck": true, "Status": "in-use",
             "SubnetId": self.subnets[e.subnet].id, "VpcId": self.vpc(),
         });
+        if self.v6() {
+            shared["Ipv6Addresses"] =
+                json!([{"Ipv6Address": self.address6(e.subnet, e.addresses[0]), "IsPrimaryIpv6": false}]);
+            shared["Ipv6Prefixes"] = json!([{"Ipv6Prefix": format!("{}/80", Ipv6Addr::from(self.prefix6(e)))}]);
+        }
         if !e.prefixes.is_empty() {
             shared["Ipv4Prefixes"] =
                 e.prefixes.iter().map(|p| json!({"Ipv4Prefix": format!("{}/28", ip(*p))})).collect();
@@ -704,7 +812,11 @@ impl Estate {
         interface["AvailabilityZone"] = json!(self.zone(node.zone));
         interface["AvailabilityZoneId"] = json!(self.zone_id(node.zone));
         interface["RequesterManaged"] = json!(false);
-        interface["TagSet"] = if e.device == 0 {
+        interface["TagSet"] = if self.auto() {
+            tags(&[("eks:eks-cluster-name", &self.options.name), ("eks:kubernetes-node-class-name", "default")])
+        } else if e.device == 0 && self.karpenter(n) {
+            tags(&[("karpenter.sh/nodepool", "default"), ("eks:eks-cluster-name", &self.options.name)])
+        } else if e.device == 0 {
             tags(&[("eks:cluster-name", &self.options.name), ("eks:nodegroup-name", "workers")])
         } else {
             tags(&[
@@ -723,12 +835,41 @@ impl Estate {
         let primary = &node.enis[0];
         let address = primary.addresses[0];
         let owned = format!("kubernetes.io/cluster/{}", o.name);
-        json!({
+        let (name, asg, template) = (format!("{}-workers", o.name), self.asg(), self.id("lt", "workers"));
+        let label = if self.auto() {
+            tags(&[
+                ("eks:eks-cluster-name", &o.name),
+                ("eks:kubernetes-node-pool-name", "general-purpose"),
+                ("eks:kubernetes-node-class-name", "default"),
+                (&owned, "owned"),
+                ("aws:eks:cluster-name", &o.name),
+            ])
+        } else if self.karpenter(n) {
+            tags(&[
+                ("Name", &self.node_name(n)),
+                ("karpenter.sh/nodepool", "default"),
+                ("karpenter.sh/nodeclaim", &self.node_claim(n)),
+                ("karpenter.k8s.aws/ec2nodeclass", "default"),
+                ("eks:eks-cluster-name", &o.name),
+                (&owned, "owned"),
+            ])
+        } else {
+            tags(&[
+                ("Name", &name),
+                ("aws:autoscaling:groupName", &asg),
+                ("aws:ec2launchtemplate:id", &template),
+                ("aws:ec2launchtemplate:version", "1"),
+                ("eks:cluster-name", &o.name),
+                ("eks:nodegroup-name", "workers"),
+                (&owned, "owned"),
+            ])
+        };
+        let mut reservation = json!({
             "ReservationId": self.id("r", &node.instance), "OwnerId": o.account, "Groups": [], "RequesterId": "AROAAUTOSCALING000000",
             "Instances": [{
                 "Architecture": "x86_64", "AmiLaunchIndex": 0, "ClientToken": self.uuid(&node.instance), "EbsOptimized": false, "EnaSupport": true,
                 "Hypervisor": "xen", "ImageId": self.id("ami", "al2023"), "InstanceId": node.instance, "InstanceType": self.machine.0,
-                "IamInstanceProfile": {"Arn": self.iam(&format!("instance-profile/eks-{}", self.nodegroup_uuid())), "Id": format!("AIPA{}", self.hex("profile", 17).to_uppercase())},
+                "IamInstanceProfile": {"Arn": self.iam(&format!("instance-profile/{}", self.node_profile(n))), "Id": self.profile_id(&self.node_profile(n))},
                 "LaunchTime": "2026-05-21T08:18:00+00:00",
                 "MetadataOptions": {"State": "applied", "HttpTokens": "required", "HttpPutResponseHopLimit": 2, "HttpEndpoint": "enabled", "HttpProtocolIpv6": "disabled", "InstanceMetadataTags": "disabled"},
                 "NetworkInterfaces": node.enis.iter().map(|e| self.shared(n, e)).collect::<Vec<_>>(),
@@ -737,17 +878,43 @@ impl Estate {
                 "PublicDnsName": "", "RootDeviceName": "/dev/xvda", "RootDeviceType": "ebs", "SecurityGroups": self.group_list(&["node"]),
                 "SourceDestCheck": true, "State": {"Code": 16, "Name": "running"}, "StateTransitionReason": "",
                 "SubnetId": self.subnets[primary.subnet].id,
-                "Tags": tags(&[
-                    ("Name", &format!("{}-workers", o.name)), ("aws:autoscaling:groupName", &self.asg()), ("aws:ec2launchtemplate:id", &self.id("lt", "workers")),
-                    ("aws:ec2launchtemplate:version", "1"), ("eks:cluster-name", &o.name), ("eks:nodegroup-name", "workers"), (&owned, "owned"),
-                ]),
+                "Tags": label,
                 "UsageOperation": "RunInstances", "VirtualizationType": "hvm", "VpcId": self.vpc(),
             }],
-        })
+        });
+        let instance = &mut reservation["Instances"][0];
+        if self.v6() {
+            instance["Ipv6Address"] = json!(self.address6(primary.subnet, address));
+        }
+        if self.auto() {
+            instance["Operator"] = json!({"Managed": true, "Principal": "eks.amazonaws.com"});
+            instance["ImageId"] = json!(self.id("ami", "auto"));
+            instance["MetadataOptions"]["HttpPutResponseHopLimit"] = json!(1);
+        }
+        reservation
+    }
+
+    /// The name of the claim for which Karpenter launched the node.
+    pub(super) fn node_claim(&self, n: usize) -> String {
+        format!("default-{}", self.hex(&format!("claim {n}"), 5))
+    }
+
+    pub(super) fn profile_id(&self, profile: &str) -> String {
+        let of = if profile.starts_with("eks-") && !self.auto() {
+            "profile".to_owned()
+        } else {
+            format!("profile {profile}")
+        };
+        format!("AIPA{}", self.hex(&of, 17).to_uppercase())
     }
 
     fn autoscaling_files(&self, whole: &mut impl FnMut(String, Value)) {
         let o = &self.options;
+        if self.auto() {
+            whole("autoscaling/describe-auto-scaling-groups".to_owned(), json!({"AutoScalingGroups": []}));
+            return;
+        }
+        let grouped = self.grouped().count();
         let name = self.asg();
         let template = json!({"LaunchTemplateId": self.id("lt", "workers"), "LaunchTemplateName": format!("{}-workers", o.name), "Version": "1"});
         let subnets: Vec<&str> = self.of_role(Role::Private).map(|(_, s)| s.id.as_str()).collect();
@@ -761,10 +928,10 @@ impl Estate {
                     "LaunchTemplate": {"LaunchTemplateSpecification": template, "Overrides": [{"InstanceType": self.machine.0}]},
                     "InstancesDistribution": {"OnDemandAllocationStrategy": "prioritized", "OnDemandBaseCapacity": 0, "OnDemandPercentageAboveBaseCapacity": 100, "SpotAllocationStrategy": "lowest-price", "SpotInstancePools": 2},
                 },
-                "MinSize": 1, "MaxSize": o.nodes * 2, "DesiredCapacity": o.nodes, "DefaultCooldown": 300,
+                "MinSize": 1, "MaxSize": grouped * 2, "DesiredCapacity": grouped, "DefaultCooldown": 300,
                 "AvailabilityZones": (0..3).map(|z| self.zone(z)).collect::<Vec<_>>(), "LoadBalancerNames": [], "TargetGroupARNs": [],
                 "HealthCheckType": "EC2", "HealthCheckGracePeriod": 15,
-                "Instances": self.nodes.iter().map(|n| json!({
+                "Instances": self.grouped().map(|(_, n)| json!({
                     "InstanceId": n.instance, "InstanceType": self.machine.0, "AvailabilityZone": self.zone(n.zone), "LifecycleState": "InService",
                     "HealthStatus": "Healthy", "LaunchTemplate": template, "ProtectedFromScaleIn": false,
                 })).collect::<Vec<_>>(),
@@ -780,7 +947,7 @@ impl Estate {
         );
         whole(
             format!("autoscaling/describe-scaling-activities/{name}"),
-            json!({"Activities": self.nodes.iter().take(3).map(|n| json!({
+            json!({"Activities": self.grouped().take(3).map(|(_, n)| json!({
             "ActivityId": self.uuid(&format!("activity {}", n.instance)), "AutoScalingGroupName": name,
             "Description": format!("Launching a new EC2 instance: {}", n.instance),
             "Cause": "At 2026-05-21T08:17:55Z an instance was started in response to a difference between desired and actual capacity.",
@@ -833,13 +1000,13 @@ impl Estate {
                     "LoadBalancerArn": arn("app", "loadbalancer", &alb), "DNSName": self.alb_host(), "CanonicalHostedZoneId": "Z1H1FL5HABSF5",
                     "CreatedTime": "2026-03-03T10:00:00.120000+00:00", "LoadBalancerName": alb, "Scheme": if self.private() { "internal" } else { "internet-facing" },
                     "VpcId": self.vpc(), "State": active, "Type": "application", "AvailabilityZones": zones("ELB app/"),
-                    "SecurityGroups": [self.group("alb"), self.group("backend")], "IpAddressType": "ipv4",
+                    "SecurityGroups": [self.group("alb"), self.group("backend")], "IpAddressType": if self.v6() { "dualstack" } else { "ipv4" },
                 },
                 {
                     "LoadBalancerArn": arn("net", "loadbalancer", &nlb), "DNSName": self.nlb_host(), "CanonicalHostedZoneId": "Z18D5FSROUN65G",
                     "CreatedTime": "2026-03-03T10:05:00.120000+00:00", "LoadBalancerName": nlb, "Scheme": "internal",
                     "VpcId": self.vpc(), "State": active, "Type": "network", "AvailabilityZones": zones("ELB net/"),
-                    "SecurityGroups": [self.group("nlb"), self.group("backend")], "IpAddressType": "ipv4",
+                    "SecurityGroups": [self.group("nlb"), self.group("backend")], "IpAddressType": if self.v6() { "dualstack" } else { "ipv4" },
                 },
             ]}),
         );
@@ -878,7 +1045,7 @@ impl Estate {
                 let (node, slot) = self.pod_spot(pod);
                 let port = Estate::app_port(app);
                 json!({
-                    "Target": {"Id": ip(self.pod_address(node, slot)), "Port": port, "AvailabilityZone": self.zone(self.nodes[node].zone)},
+                    "Target": {"Id": self.pod_ip(node, slot), "Port": port, "AvailabilityZone": self.zone(self.nodes[node].zone)},
                     "HealthCheckPort": port.to_string(), "TargetHealth": {"State": "healthy"},
                 })
             }).collect::<Vec<_>>()}),
@@ -887,7 +1054,7 @@ impl Estate {
                 "TargetGroupArn": target_group, "TargetGroupName": self.target_group_name(app), "Protocol": protocol, "Port": Estate::app_port(app),
                 "VpcId": self.vpc(), "HealthCheckProtocol": protocol, "HealthCheckPort": "traffic-port", "HealthCheckEnabled": true,
                 "HealthCheckIntervalSeconds": 15, "HealthCheckTimeoutSeconds": 5, "HealthyThresholdCount": 2, "UnhealthyThresholdCount": 2,
-                "LoadBalancerArns": [load_balancer], "TargetType": "ip", "IpAddressType": "ipv4",
+                "LoadBalancerArns": [load_balancer], "TargetType": "ip", "IpAddressType": if self.v6() { "ipv6" } else { "ipv4" },
             });
             if app == 0 {
                 group["HealthCheckPath"] = json!("/");

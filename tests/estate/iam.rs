@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Body, Estate};
+use super::{Body, Estate, Mode};
 
 impl Estate {
     pub(super) fn iam_files<'a>(&'a self, files: &mut Vec<(String, Body<'a>)>) {
@@ -17,19 +17,35 @@ impl Estate {
             }]})
         };
         let controller_policy = format!("{}-aws-load-balancer-controller", o.name);
-        let mut roles = vec![
-            (format!("{}-cluster", o.name), service("eks.amazonaws.com"), vec!["AmazonEKSClusterPolicy"]),
-            (
-                format!("{}-node", o.name),
+        let karpenter_policy = format!("KarpenterControllerPolicy-{}", o.name);
+        let own = ["AmazonEKS_CNI_IPv6_Policy", &controller_policy, &karpenter_policy];
+        let node_policies = vec![
+            "AmazonEKSWorkerNodePolicy",
+            "AmazonEC2ContainerRegistryPullOnly",
+            if self.v6() { own[0] } else { "AmazonEKS_CNI_Policy" },
+        ];
+        let mut roles =
+            vec![(format!("{}-cluster", o.name), service("eks.amazonaws.com"), vec!["AmazonEKSClusterPolicy"])];
+        if self.auto() {
+            roles[0].1["Statement"][0]["Action"] = json!(["sts:AssumeRole", "sts:TagSession"]);
+            roles[0].2.extend(AUTO_POLICIES);
+            roles.push((
+                self.node_role(0),
                 service("ec2.amazonaws.com"),
-                vec!["AmazonEKSWorkerNodePolicy", "AmazonEC2ContainerRegistryPullOnly", "AmazonEKS_CNI_Policy"],
-            ),
-            (
+                vec!["AmazonEKSWorkerNodeMinimalPolicy", "AmazonEC2ContainerRegistryPullOnly"],
+            ));
+        } else {
+            roles.push((self.node_role(0), service("ec2.amazonaws.com"), node_policies.clone()));
+            roles.push((
                 format!("{}-aws-load-balancer-controller", o.name),
                 web_identity("kube-system:aws-load-balancer-controller"),
-                vec![controller_policy.as_str()],
-            ),
-        ];
+                vec![own[1]],
+            ));
+        }
+        if o.mode == Mode::Karpenter {
+            roles.push((self.node_role(1), service("ec2.amazonaws.com"), node_policies));
+            roles.push((format!("{}-karpenter", o.name), web_identity("kube-system:karpenter"), vec![own[2]]));
+        }
         if self.fargate() {
             roles.push((
                 format!("{}-fargate", o.name),
@@ -42,7 +58,7 @@ impl Estate {
             whole(
                 format!("list-attached-role-policies/{name}"),
                 json!({"AttachedPolicies": policies.iter().map(|p| {
-                    let arn = if *p == controller_policy { self.iam(&format!("policy/{p}")) } else { format!("arn:aws:iam::aws:policy/{p}") };
+                    let arn = if own.contains(p) { self.iam(&format!("policy/{p}")) } else { format!("arn:aws:iam::aws:policy/{p}") };
                     json!({"PolicyName": p, "PolicyArn": arn})
                 }).collect::<Vec<_>>()}),
             );
@@ -53,6 +69,10 @@ impl Estate {
                     "AmazonEKSWorkerNodePolicy" => worker_policy(),
                     "AmazonEC2ContainerRegistryPullOnly" | "AmazonEKSFargatePodExecutionRolePolicy" => pull_policy(),
                     "AmazonEKS_CNI_Policy" => cni_policy(),
+                    "AmazonEKS_CNI_IPv6_Policy" => cni_policy6(),
+                    "AmazonEKSWorkerNodeMinimalPolicy" => document(vec![allow(&["eks-auth:AssumeRoleForPodIdentity"])]),
+                    policy if AUTO_POLICIES.contains(&policy) => auto_policy(policy),
+                    policy if policy == karpenter_policy => self.karpenter_document(),
                     _ => controller_document(),
                 };
                 whole(
@@ -61,15 +81,19 @@ impl Estate {
                 );
             }
         }
-        let profile = format!("eks-{}", self.nodegroup_uuid());
-        let (node, trust, _) = &roles[1];
-        whole(
-            format!("get-instance-profile/{profile}"),
-            json!({"InstanceProfile": {
-                "Path": "/", "InstanceProfileName": profile, "InstanceProfileId": format!("AIPA{}", self.hex("profile", 17).to_uppercase()),
-                "Arn": self.iam(&format!("instance-profile/{profile}")), "CreateDate": "2026-03-02T08:17:30+00:00", "Roles": [self.role(node, trust)],
-            }}),
-        );
+        let machines = if o.mode == Mode::Karpenter { 2 } else { 1 };
+        for machine in 0..machines {
+            let profile = self.node_profile(machine);
+            let node = self.node_role(machine);
+            whole(
+                format!("get-instance-profile/{profile}"),
+                json!({"InstanceProfile": {
+                    "Path": "/", "InstanceProfileName": profile, "InstanceProfileId": self.profile_id(&profile),
+                    "Arn": self.iam(&format!("instance-profile/{profile}")), "CreateDate": "2026-03-02T08:17:30+00:00",
+                    "Roles": [self.role(&node, &service("ec2.amazonaws.com"))],
+                }}),
+            );
+        }
         let provider = self.iam(&format!("oidc-provider/{issuer}"));
         whole("list-open-id-connect-providers".to_owned(), json!({"OpenIDConnectProviderList": [{"Arn": provider}]}));
         whole(
@@ -79,6 +103,39 @@ impl Estate {
                 "CreateDate": "2026-03-02T08:16:00+00:00", "Tags": [],
             }),
         );
+    }
+
+    /// What Karpenter documents for its controller, abridged.
+    fn karpenter_document(&self) -> Value {
+        let mut actions = prefixed(
+            "ec2",
+            &[
+                "CreateFleet",
+                "CreateLaunchTemplate",
+                "CreateTags",
+                "DeleteLaunchTemplate",
+                "DescribeImages",
+                "DescribeInstances",
+                "DescribeInstanceTypeOfferings",
+                "DescribeInstanceTypes",
+                "DescribeLaunchTemplates",
+                "DescribeSecurityGroups",
+                "DescribeSpotPriceHistory",
+                "DescribeSubnets",
+                "RunInstances",
+                "TerminateInstances",
+            ],
+        );
+        actions.extend(prefixed(
+            "iam",
+            &["AddRoleToInstanceProfile", "CreateInstanceProfile", "GetInstanceProfile", "TagInstanceProfile"],
+        ));
+        actions.extend(["pricing:GetProducts", "ssm:GetParameter", "eks:DescribeCluster"].map(str::to_owned));
+        document(vec![
+            json!({"Effect": "Allow", "Action": actions, "Resource": "*"}),
+            json!({"Effect": "Allow", "Action": "iam:PassRole", "Resource": self.iam(&format!("role/{}", self.node_role(1))),
+                "Condition": {"StringEquals": {"iam:PassedToService": "ec2.amazonaws.com"}}}),
+        ])
     }
 
     fn role(&self, name: &str, trust: &Value) -> Value {
@@ -203,6 +260,67 @@ fn cni_policy() -> Value {
         ]),
         json!({"Effect": "Allow", "Action": ["ec2:CreateTags"], "Resource": ["arn:aws:ec2:*:*:network-interface/*"]}),
     ])
+}
+
+/// What the user guide tells people to make for the CNI of IPv6 clusters.
+fn cni_policy6() -> Value {
+    document(vec![
+        allow(&[
+            "ec2:AssignIpv6Addresses",
+            "ec2:DescribeInstances",
+            "ec2:DescribeTags",
+            "ec2:DescribeNetworkInterfaces",
+            "ec2:DescribeInstanceTypes",
+        ]),
+        json!({"Effect": "Allow", "Action": ["ec2:CreateTags"], "Resource": ["arn:aws:ec2:*:*:network-interface/*"]}),
+    ])
+}
+
+/// What the cluster's role has besides in EKS Auto Mode.
+const AUTO_POLICIES: [&str; 4] = [
+    "AmazonEKSBlockStoragePolicy",
+    "AmazonEKSComputePolicy",
+    "AmazonEKSLoadBalancingPolicy",
+    "AmazonEKSNetworkingPolicy",
+];
+
+fn auto_policy(name: &str) -> Value {
+    document(vec![match name {
+        "AmazonEKSBlockStoragePolicy" => {
+            allow(&["ec2:CreateVolume", "ec2:AttachVolume", "ec2:CreateTags", "ec2:DescribeVolumes"])
+        }
+        "AmazonEKSComputePolicy" => allow(&[
+            "ec2:CreateFleet",
+            "ec2:RunInstances",
+            "ec2:CreateLaunchTemplate",
+            "ec2:CreateTags",
+            "ec2:Describe*",
+            "iam:PassRole",
+            "iam:CreateInstanceProfile",
+            "iam:AddRoleToInstanceProfile",
+            "iam:GetInstanceProfile",
+            "iam:TagInstanceProfile",
+        ]),
+        "AmazonEKSLoadBalancingPolicy" => allow(&[
+            "elasticloadbalancing:*",
+            "ec2:Describe*",
+            "ec2:CreateSecurityGroup",
+            "ec2:CreateTags",
+            "ec2:DeleteTags",
+            "ec2:DeleteSecurityGroup",
+            "ec2:AuthorizeSecurityGroupIngress",
+            "ec2:RevokeSecurityGroupIngress",
+            "ec2:GetSecurityGroupsForVpc",
+        ]),
+        _ => allow(&[
+            "ec2:CreateNetworkInterface",
+            "ec2:AttachNetworkInterface",
+            "ec2:AssignPrivateIpAddresses",
+            "ec2:AssignIpv6Addresses",
+            "ec2:CreateTags",
+            "ec2:Describe*",
+        ]),
+    }])
 }
 
 /// The policy that the AWS Load Balancer Controller documents (`docs/install/iam_policy.json`).

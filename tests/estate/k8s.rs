@@ -1,8 +1,10 @@
 //! What the API server tells.
 
+use std::net::Ipv4Addr;
+
 use serde_json::{Value, json};
 
-use super::aws::{CNI, COREDNS, KUBE_PROXY};
+use super::aws::{CNI, COREDNS, KUBE_PROXY, VPC6};
 use super::{Body, Estate, Mode, Role, System, ip};
 
 const BORN: &str = "2026-03-02T08:21:00Z";
@@ -28,34 +30,44 @@ impl Estate {
             "ingressclasses.networking.k8s.io",
             vec![json!({
                 "apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata": self.meta("IngressClass", "", "alb", controller.clone()),
-                "spec": {"controller": "ingress.k8s.aws/alb"},
+                "spec": {"controller": if self.auto() { "eks.amazonaws.com/alb" } else { "ingress.k8s.aws/alb" }},
             })],
         );
-        items(
-            "ingressclassparams.elbv2.k8s.aws",
-            vec![json!({
-                "apiVersion": "elbv2.k8s.aws/v1beta1", "kind": "IngressClassParams", "metadata": self.meta("IngressClassParams", "", "alb", controller), "spec": {},
-            })],
-        );
-        items("targetgroupbindings.elbv2.k8s.aws", (0..2).map(|app| self.binding(app)).collect());
+        if !self.auto() {
+            items(
+                "ingressclassparams.elbv2.k8s.aws",
+                vec![json!({
+                    "apiVersion": "elbv2.k8s.aws/v1beta1", "kind": "IngressClassParams", "metadata": self.meta("IngressClassParams", "", "alb", controller), "spec": {},
+                })],
+            );
+            items("targetgroupbindings.elbv2.k8s.aws", (0..2).map(|app| self.binding(app)).collect());
+        }
         items("networkpolicies.networking.k8s.io", vec![]);
         items("securitygrouppolicies.vpcresources.k8s.aws", vec![]);
         items("cninodes.vpcresources.k8s.aws", vec![]);
-        items("eniconfigs.crd.k8s.amazonaws.com", self.of_role(Role::Pods).map(|(_, s)| json!({
+        if !self.auto() {
+            items("eniconfigs.crd.k8s.amazonaws.com", self.of_role(Role::Pods).map(|(_, s)| json!({
             "apiVersion": "crd.k8s.amazonaws.com/v1alpha1", "kind": "ENIConfig", "metadata": self.meta("ENIConfig", "", &self.zone(s.zone), json!({})),
             "spec": {"securityGroups": [self.group("node")], "subnet": s.id},
         })).collect());
-        items("daemonsets.apps", vec![self.daemon_set("aws-node"), self.daemon_set("kube-proxy")]);
+        }
+        let daemons =
+            if self.auto() { vec![] } else { vec![self.daemon_set("aws-node"), self.daemon_set("kube-proxy")] };
+        items("daemonsets.apps", daemons);
         items("configmaps", self.config_maps());
         items("events", self.events());
         items(
             "poddisruptionbudgets.policy",
-            vec![json!({
-                "apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
-                "metadata": self.meta("PodDisruptionBudget", "kube-system", "coredns", json!({"eks.amazonaws.com/component": "coredns", "k8s-app": "kube-dns"})),
-                "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {"eks.amazonaws.com/component": "coredns", "k8s-app": "kube-dns"}}},
-                "status": {"currentHealthy": 2, "desiredHealthy": 1, "disruptionsAllowed": 1, "expectedPods": 2, "observedGeneration": 1},
-            })],
+            if self.auto() {
+                vec![]
+            } else {
+                vec![json!({
+                    "apiVersion": "policy/v1", "kind": "PodDisruptionBudget",
+                    "metadata": self.meta("PodDisruptionBudget", "kube-system", "coredns", json!({"eks.amazonaws.com/component": "coredns", "k8s-app": "kube-dns"})),
+                    "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {"eks.amazonaws.com/component": "coredns", "k8s-app": "kube-dns"}}},
+                    "status": {"currentHealthy": 2, "desiredHealthy": 1, "disruptionsAllowed": 1, "expectedPods": 2, "observedGeneration": 1},
+                })]
+            },
         );
         items(
             "clusterroles.rbac.authorization.k8s.io",
@@ -69,24 +81,33 @@ impl Estate {
                 ],
             })],
         );
-        let (mutating, validating) = self.webhooks();
+        let (mutating, validating) = self.own_webhooks();
         items("mutatingwebhookconfigurations.admissionregistration.k8s.io", mutating);
         items("validatingwebhookconfigurations.admissionregistration.k8s.io", validating);
         if self.options.mode == Mode::Karpenter {
             items("ec2nodeclasses.karpenter.k8s.aws", vec![self.node_class()]);
             items("nodepools.karpenter.sh", vec![self.node_pool()]);
         }
+        if self.auto() {
+            items("nodeclasses.eks.amazonaws.com", vec![self.auto_node_class()]);
+            items("nodepools.karpenter.sh", vec![self.node_pool()]);
+        }
         let apps = self.apps();
+        let mut system = Vec::new();
+        if !self.auto() {
+            system.push(self.deployment("kube-system", "coredns", 2));
+            system.push(self.deployment("kube-system", "aws-load-balancer-controller", 2));
+        }
+        if self.options.mode == Mode::Karpenter {
+            system.push(self.deployment("kube-system", "karpenter", 1));
+        }
         files.push((
             "k8s/deployments.apps.json".to_owned(),
             Body::Items(Box::new(
-                [
-                    self.deployment("kube-system", "coredns", 2),
-                    self.deployment("kube-system", "aws-load-balancer-controller", 2),
-                ]
-                .into_iter()
-                .chain((0..apps).map(|a| self.deployment("web", &self.app(a), self.pods_of_app(a).count())))
-                .chain(self.fargate().then(|| self.deployment("batch", "report", 1))),
+                system
+                    .into_iter()
+                    .chain((0..apps).map(|a| self.deployment("web", &self.app(a), self.pods_of_app(a).count())))
+                    .chain(self.fargate().then(|| self.deployment("batch", "report", 1))),
             )),
         ));
         files.push(("k8s/endpointslices.discovery.k8s.io.json".to_owned(), Body::Items(Box::new(self.slices()))));
@@ -121,6 +142,7 @@ impl Estate {
             "kube-system/kube-proxy",
             "kube-system/coredns",
             "kube-system/aws-load-balancer-controller",
+            "kube-system/karpenter",
             "kube-system/default",
             "web/default",
             "batch/default",
@@ -128,10 +150,16 @@ impl Estate {
         .iter()
         .filter(|id| self.fargate() || !id.starts_with("batch/"))
         .filter_map(|id| id.split_once('/'))
+        .filter(|(_, name)| !self.auto() || *name == "default")
+        .filter(|(_, name)| *name != "karpenter" || self.options.mode == Mode::Karpenter)
         .map(|(namespace, name)| {
             let mut metadata = self.meta("ServiceAccount", namespace, name, json!({}));
             if name == "aws-load-balancer-controller" {
                 metadata["annotations"] = json!({"eks.amazonaws.com/role-arn": self.controller_role()});
+            }
+            if name == "karpenter" {
+                metadata["annotations"] =
+                    json!({"eks.amazonaws.com/role-arn": self.iam(&format!("role/{}-karpenter", self.options.name))});
             }
             json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
         })
@@ -139,6 +167,14 @@ impl Estate {
     }
 
     fn cluster_ip(&self, namespace: &str, name: &str) -> String {
+        let four = self.cluster_ip4(namespace, name);
+        match four.parse::<Ipv4Addr>() {
+            Ok(address) if self.v6() => format!("fd5c:1a2b:3c4d::{:x}", u32::from(address) & 0xffff),
+            _ => four,
+        }
+    }
+
+    fn cluster_ip4(&self, namespace: &str, name: &str) -> String {
         let hashed = |name: &str| {
             let n = u32::from_str_radix(&self.hex(&format!("ip {namespace}/{name}"), 4), 16).unwrap_or(1);
             format!("172.20.{}.{}", 1 + (n >> 8) % 250, 1 + n % 250)
@@ -156,10 +192,14 @@ impl Estate {
         }
     }
 
+    fn family(&self) -> &'static str {
+        if self.v6() { "IPv6" } else { "IPv4" }
+    }
+
     fn service(&self, namespace: &str, name: &str, labels: Value, selector: Option<Value>, ports: Value) -> Value {
         let address = self.cluster_ip(namespace, name);
         let mut spec = json!({
-            "clusterIP": address, "clusterIPs": [address], "internalTrafficPolicy": "Cluster", "ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack",
+            "clusterIP": address, "clusterIPs": [address], "internalTrafficPolicy": "Cluster", "ipFamilies": [self.family()], "ipFamilyPolicy": "SingleStack",
             "ports": ports, "sessionAffinity": "None", "type": "ClusterIP",
         });
         if let Some(selector) = selector {
@@ -189,6 +229,9 @@ impl Estate {
                 json!([{"name": "webhook-server", "port": 443, "protocol": "TCP", "targetPort": "webhook-server"}]),
             ),
         ];
+        if self.auto() {
+            services.pop();
+        }
         for app in 0..self.apps() {
             let name = self.app(app);
             let port = if app == 1 { 443 } else { 80 };
@@ -205,11 +248,27 @@ impl Estate {
                     "service.beta.kubernetes.io/aws-load-balancer-scheme": "internal",
                     "service.beta.kubernetes.io/aws-load-balancer-type": "external",
                 });
-                service["metadata"]["finalizers"] = json!(["service.k8s.aws/resources"]);
+                if self.auto() {
+                    service["metadata"]["annotations"] = json!({
+                        "service.beta.kubernetes.io/aws-load-balancer-nlb-target-type": "ip",
+                        "service.beta.kubernetes.io/aws-load-balancer-scheme": "internal",
+                    });
+                }
+                if self.v6() {
+                    service["metadata"]["annotations"]["service.beta.kubernetes.io/aws-load-balancer-ip-address-type"] =
+                        json!("dualstack");
+                }
+                service["metadata"]["finalizers"] = json!([if self.auto() {
+                    "service.eks.amazonaws.com/resources"
+                } else {
+                    "service.k8s.aws/resources"
+                }]);
                 let spec = &mut service["spec"];
                 spec["type"] = json!("LoadBalancer");
-                spec["loadBalancerClass"] = json!("service.k8s.aws/nlb");
-                spec["loadBalancerSourceRanges"] = json!(["10.0.0.0/16"]);
+                spec["loadBalancerClass"] =
+                    json!(if self.auto() { "eks.amazonaws.com/nlb" } else { "service.k8s.aws/nlb" });
+                spec["loadBalancerSourceRanges"] =
+                    if self.v6() { json!(["10.0.0.0/16", VPC6]) } else { json!(["10.0.0.0/16"]) };
                 spec["externalTrafficPolicy"] = json!("Cluster");
                 spec["allocateLoadBalancerNodePorts"] = json!(true);
                 spec["ports"][0]["nodePort"] = json!(31443);
@@ -226,7 +285,11 @@ impl Estate {
             "alb.ingress.kubernetes.io/scheme": if self.private() { "internal" } else { "internet-facing" },
             "alb.ingress.kubernetes.io/target-type": "ip",
         });
-        metadata["finalizers"] = json!(["ingress.k8s.aws/resources"]);
+        if self.v6() {
+            metadata["annotations"]["alb.ingress.kubernetes.io/ip-address-type"] = json!("dualstack");
+        }
+        metadata["finalizers"] =
+            json!([if self.auto() { "ingress.eks.amazonaws.com/resources" } else { "ingress.k8s.aws/resources" }]);
         json!({
             "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": metadata,
             "spec": {"ingressClassName": "alb", "rules": [{"http": {"paths": [{"backend": {"service": {"name": "web", "port": {"number": 80}}}, "path": "/", "pathType": "Prefix"}]}}]},
@@ -247,7 +310,7 @@ impl Estate {
         json!({
             "apiVersion": "elbv2.k8s.aws/v1beta1", "kind": "TargetGroupBinding", "metadata": metadata,
             "spec": {
-                "ipAddressType": "ipv4",
+                "ipAddressType": if self.v6() { "ipv6" } else { "ipv4" },
                 "networking": {"ingress": [{"from": [{"securityGroup": {"groupID": self.group("backend")}}], "ports": [{"port": Estate::app_port(app), "protocol": "TCP"}]}]},
                 "serviceRef": {"name": name, "port": if app == 1 { 443 } else { 80 }}, "targetGroupARN": self.target_group_arn(app), "targetType": "ip", "vpcID": self.vpc(),
             },
@@ -268,7 +331,8 @@ impl Estate {
         let everywhere = json!([{"operator": "Exists"}]);
         match name {
             "aws-node" => {
-                let (prefix, custom) = (self.prefix().to_string(), self.custom().to_string());
+                let (prefix, custom) = ((self.prefix() || self.v6()).to_string(), self.custom().to_string());
+                let (four, six) = ((!self.v6()).to_string(), self.v6().to_string());
                 let (endpoint, vpc) = (self.endpoint(), self.vpc());
                 let mut settings: Vec<(&str, &str)> = vec![
                     ("ADDITIONAL_ENI_TAGS", "{}"),
@@ -284,8 +348,8 @@ impl Estate {
                     ("CLUSTER_NAME", &self.options.name),
                     ("DISABLE_METRICS", "false"),
                     ("DISABLE_NETWORK_RESOURCE_PROVISIONING", "false"),
-                    ("ENABLE_IPv4", "true"),
-                    ("ENABLE_IPv6", "false"),
+                    ("ENABLE_IPv4", &four),
+                    ("ENABLE_IPv6", &six),
                     ("ENABLE_POD_ENI", "false"),
                     ("ENABLE_PREFIX_DELEGATION", &prefix),
                     ("ENABLE_SUBNET_DISCOVERY", "true"),
@@ -307,10 +371,10 @@ impl Estate {
                     json!({
                         "affinity": linux, "dnsPolicy": "ClusterFirst", "hostNetwork": true, "priorityClassName": "system-node-critical",
                         "serviceAccountName": "aws-node", "tolerations": everywhere,
-                        "initContainers": [{"env": [{"name": "DISABLE_TCP_EARLY_DEMUX", "value": "false"}, {"name": "ENABLE_IPv6", "value": "false"}], "image": self.image(&format!("amazon-k8s-cni-init:{CNI}")), "name": "aws-vpc-cni-init"}],
+                        "initContainers": [{"env": [{"name": "DISABLE_TCP_EARLY_DEMUX", "value": "false"}, {"name": "ENABLE_IPv6", "value": six}], "image": self.image(&format!("amazon-k8s-cni-init:{CNI}")), "name": "aws-vpc-cni-init"}],
                         "containers": [
                             {"env": env, "image": self.image(&format!("amazon-k8s-cni:{CNI}")), "livenessProbe": probe, "name": "aws-node", "ports": [{"containerPort": 61678, "hostPort": 61678, "name": "metrics", "protocol": "TCP"}], "readinessProbe": probe, "resources": {"requests": {"cpu": "25m"}}},
-                            {"args": ["--enable-ipv6=false", "--enable-network-policy=false", "--enable-cloudwatch-logs=false", "--metrics-bind-addr=:8162", "--health-probe-bind-addr=:8163"], "image": self.image("amazon/aws-network-policy-agent:v1.2.7-eksbuild.1"), "name": "aws-eks-nodeagent", "resources": {"requests": {"cpu": "25m"}}},
+                            {"args": [format!("--enable-ipv6={six}"), "--enable-network-policy=false", "--enable-cloudwatch-logs=false", "--metrics-bind-addr=:8162", "--health-probe-bind-addr=:8163"], "image": self.image("amazon/aws-network-policy-agent:v1.2.7-eksbuild.1"), "name": "aws-eks-nodeagent", "resources": {"requests": {"cpu": "25m"}}},
                         ],
                     }),
                 )
@@ -337,6 +401,27 @@ impl Estate {
                         "resources": {"limits": {"memory": "170Mi"}, "requests": {"cpu": "100m", "memory": "70Mi"}},
                     }],
                     "volumes": [{"configMap": {"defaultMode": 420, "items": [{"key": "Corefile", "path": "Corefile"}], "name": "coredns"}, "name": "config-volume"}],
+                }),
+            ),
+            "karpenter" => (
+                json!({"app.kubernetes.io/instance": "karpenter", "app.kubernetes.io/name": "karpenter"}),
+                json!({
+                    "dnsPolicy": "ClusterFirst", "priorityClassName": "system-cluster-critical", "serviceAccountName": "karpenter",
+                    "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{"matchExpressions": [
+                        {"key": "karpenter.sh/nodepool", "operator": "DoesNotExist"}]}]}}},
+                    "tolerations": [{"key": "CriticalAddonsOnly", "operator": "Exists"}],
+                    "containers": [{
+                        "env": [
+                            {"name": "CLUSTER_NAME", "value": self.options.name}, {"name": "CLUSTER_ENDPOINT", "value": self.endpoint()},
+                            {"name": "AWS_REGION", "value": self.options.region},
+                            {"name": "AWS_ROLE_ARN", "value": self.iam(&format!("role/{}-karpenter", self.options.name))},
+                            {"name": "AWS_WEB_IDENTITY_TOKEN_FILE", "value": "/var/run/secrets/eks.amazonaws.com/serviceaccount/token"},
+                        ],
+                        "image": "public.ecr.aws/karpenter/controller:1.8.1", "name": "controller",
+                        "ports": [{"containerPort": 8080, "name": "http-metrics", "protocol": "TCP"}, {"containerPort": 8081, "name": "http", "protocol": "TCP"}],
+                        "readinessProbe": {"httpGet": {"path": "/readyz", "port": 8081, "scheme": "HTTP"}, "initialDelaySeconds": 5, "timeoutSeconds": 30},
+                        "resources": {"limits": {"memory": "1Gi"}, "requests": {"cpu": "1", "memory": "1Gi"}},
+                    }],
                 }),
             ),
             "aws-load-balancer-controller" => {
@@ -441,12 +526,21 @@ impl Estate {
 
     fn config_maps(&self) -> Vec<Value> {
         let map = |name: &str, data: Value| json!({"apiVersion": "v1", "data": data, "kind": "ConfigMap", "metadata": self.meta("ConfigMap", "kube-system", name, json!({}))});
-        let roles = format!(
-            "- groups:\n  - system:bootstrappers\n  - system:nodes\n  rolearn: {}\n  username: system:node:{{{{EC2PrivateDNSName}}}}\n",
-            self.iam(&format!("role/{}-node", self.options.name))
-        );
+        if self.auto() {
+            return Vec::new();
+        }
+        let machines = if self.options.mode == Mode::Karpenter { 2 } else { 1 };
+        let roles: String = (0..machines)
+            .map(|n| {
+                format!(
+                    "- groups:\n  - system:bootstrappers\n  - system:nodes\n  rolearn: {}\n  username: system:node:{{{{EC2PrivateDNSName}}}}\n",
+                    self.iam(&format!("role/{}", self.node_role(n)))
+                )
+            })
+            .collect();
         let corefile = ".:53 {\n    errors\n    health {\n        lameduck 5s\n      }\n    ready\n    kubernetes cluster.local in-addr.arpa ip6.arpa {\n      pods insecure\n      fallthrough in-addr.arpa ip6.arpa\n    }\n    prometheus :9153\n    forward . /etc/resolv.conf\n    cache 30\n    loop\n    reload\n    loadbalance\n}\n";
-        let proxy = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nbindAddress: 0.0.0.0\nclientConnection:\n  kubeconfig: /var/lib/kube-proxy/kubeconfig\nclusterCIDR: \"\"\nconntrack:\n  maxPerCore: 32768\n  min: 131072\nhealthzBindAddress: 0.0.0.0:10256\niptables:\n  masqueradeAll: false\nkind: KubeProxyConfiguration\nmetricsBindAddress: 0.0.0.0:10249\nmode: \"iptables\"\n";
+        let any = if self.v6() { "\"::\"" } else { "0.0.0.0" };
+        let proxy = "apiVersion: kubeproxy.config.k8s.io/v1alpha1\nbindAddress: ANY\nclientConnection:\n  kubeconfig: /var/lib/kube-proxy/kubeconfig\nclusterCIDR: \"\"\nconntrack:\n  maxPerCore: 32768\n  min: 131072\nhealthzBindAddress: 0.0.0.0:10256\niptables:\n  masqueradeAll: false\nkind: KubeProxyConfiguration\nmetricsBindAddress: 0.0.0.0:10249\nmode: \"iptables\"\n";
         let kubeconfig = format!(
             "kind: Config\napiVersion: v1\nclusters:\n- cluster:\n    certificate-authority: /var/run/secrets/kubernetes.io/serviceaccount/ca.crt\n    server: {}\n  name: default\ncontexts:\n- context:\n    cluster: default\n    namespace: default\n    user: default\n  name: default\ncurrent-context: default\nusers:\n- name: default\n  user:\n    tokenFile: /var/run/secrets/kubernetes.io/serviceaccount/token\n",
             self.endpoint().to_lowercase()
@@ -459,7 +553,7 @@ impl Estate {
             map("aws-auth", json!({"mapRoles": roles})),
             map("coredns", json!({"Corefile": corefile})),
             map("kube-proxy", json!({"kubeconfig": kubeconfig})),
-            map("kube-proxy-config", json!({"config": proxy})),
+            map("kube-proxy-config", json!({"config": proxy.replace("ANY", any)})),
         ]
     }
 
@@ -586,6 +680,17 @@ impl Estate {
         )
     }
 
+    /// Those of the controllers that can be seen.
+    fn own_webhooks(&self) -> (Vec<Value>, Vec<Value>) {
+        let (mut mutating, mut validating) = self.webhooks();
+        if self.auto() {
+            for list in [&mut mutating, &mut validating] {
+                list.retain(|w| w["metadata"]["name"] != "aws-load-balancer-webhook");
+            }
+        }
+        (mutating, validating)
+    }
+
     fn events(&self) -> Vec<Value> {
         let (node, _) = self.pod_spot(0);
         let name = self.pod_name("web", 0);
@@ -627,7 +732,7 @@ impl Estate {
     fn slices(&self) -> impl Iterator<Item = Value> + '_ {
         let endpoint = |namespace: &str, name: &str, node: usize, slot: usize| {
             json!({
-                "addresses": [ip(self.pod_address(node, slot))], "conditions": {"ready": true, "serving": true, "terminating": false},
+                "addresses": [self.pod_ip(node, slot)], "conditions": {"ready": true, "serving": true, "terminating": false},
                 "nodeName": self.node_name(node), "targetRef": {"kind": "Pod", "name": name, "namespace": namespace, "uid": self.uuid(&format!("Pod {namespace}/{name}"))},
                 "zone": self.zone(self.nodes[node].zone),
             })
@@ -644,7 +749,7 @@ impl Estate {
                 metadata["labels"]["endpointslice.kubernetes.io/managed-by"] = json!("endpointslice-controller.k8s.io");
                 metadata["ownerReferences"] = json!([{"apiVersion": "v1", "blockOwnerDeletion": true, "controller": true, "kind": "Service", "name": service, "uid": self.uuid(&format!("Service {namespace}/{service}"))}]);
             }
-            json!({"addressType": "IPv4", "apiVersion": "discovery.k8s.io/v1", "endpoints": endpoints, "kind": "EndpointSlice", "metadata": metadata, "ports": ports})
+            json!({"addressType": self.family(), "apiVersion": "discovery.k8s.io/v1", "endpoints": endpoints, "kind": "EndpointSlice", "metadata": metadata, "ports": ports})
         };
         let system = |kind, workload: &str| {
             self.system_pods(kind)
@@ -656,7 +761,10 @@ impl Estate {
             .managed
             .iter()
             .filter(|m| m.description.starts_with("Amazon EKS"))
-            .map(|m| json!({"addresses": [ip(m.address)], "conditions": {"ready": true}}))
+            .map(|m| {
+                let address = if self.v6() { self.address6(m.subnet, m.address) } else { ip(m.address) };
+                json!({"addresses": [address], "conditions": {"ready": true}})
+            })
             .collect();
         let first = [
             slice("default", "kubernetes", 0, control, json!([{"name": "https", "port": 443, "protocol": "TCP"}])),
@@ -675,7 +783,8 @@ impl Estate {
                 json!([{"name": "webhook-server", "port": 9443, "protocol": "TCP"}]),
             ),
         ];
-        first.into_iter().chain((0..self.apps()).flat_map(move |app| {
+        let controller = usize::from(!self.auto());
+        first.into_iter().take(2 + controller).chain((0..self.apps()).flat_map(move |app| {
             let name = self.app(app);
             let pods: Vec<(usize, usize)> = self.pods_of_app(app).enumerate().collect();
             pods.chunks(100)
@@ -698,7 +807,7 @@ impl Estate {
         let o = &self.options;
         let node = &self.nodes[n];
         let name = self.node_name(n);
-        let address = ip(node.enis[0].addresses[0]);
+        let address = self.node_ip(n);
         let (kind, _, _, processors, mib) = self.machine;
         let zone = self.zone(node.zone);
         let mut metadata = self.meta("Node", "", &name, json!({
@@ -707,6 +816,23 @@ impl Estate {
             "failure-domain.beta.kubernetes.io/zone": zone, "kubernetes.io/arch": "amd64", "kubernetes.io/hostname": name, "kubernetes.io/os": "linux",
             "node.kubernetes.io/instance-type": kind, "topology.k8s.aws/zone-id": self.zone_id(node.zone), "topology.kubernetes.io/region": o.region, "topology.kubernetes.io/zone": zone,
         }));
+        if self.karpenter(n) || self.auto() {
+            if let Some(labels) = metadata["labels"].as_object_mut() {
+                labels.retain(|key, _| !key.starts_with("eks.amazonaws.com/"));
+                let mut add = |key: &str, value: &str| labels.insert(key.to_owned(), json!(value));
+                add("karpenter.sh/capacity-type", "on-demand");
+                add("karpenter.sh/initialized", "true");
+                add("karpenter.sh/registered", "true");
+                if self.auto() {
+                    add("karpenter.sh/nodepool", "general-purpose");
+                    add("eks.amazonaws.com/compute-type", "auto");
+                    add("eks.amazonaws.com/nodeclass", "default");
+                } else {
+                    add("karpenter.sh/nodepool", "default");
+                    add("karpenter.k8s.aws/ec2nodeclass", "default");
+                }
+            }
+        }
         metadata["annotations"] =
             json!({"alpha.kubernetes.io/provided-node-ip": address, "node.alpha.kubernetes.io/ttl": "0"});
         metadata["creationTimestamp"] = json!(STARTED);
@@ -729,21 +855,26 @@ impl Estate {
                 "nodeInfo": {
                     "architecture": "amd64", "bootID": self.uuid(&format!("boot {n}")), "containerRuntimeVersion": "containerd://1.7.27", "kernelVersion": "6.12.46-66.121.amzn2023.x86_64",
                     "kubeProxyVersion": KUBELET, "kubeletVersion": KUBELET, "machineID": self.hex(&format!("machine {n}"), 32), "operatingSystem": "linux",
-                    "osImage": "Amazon Linux 2023.8.20260518", "systemUUID": self.uuid(&format!("system {n}")),
+                    "osImage": if self.auto() { "Bottlerocket (EKS Auto, Standard) 2026.5.20 (aws-k8s-1.33-standard)" } else { "Amazon Linux 2023.8.20260518" }, "systemUUID": self.uuid(&format!("system {n}")),
                 },
             },
         })
     }
 
     fn k8s_pods(&self) -> impl Iterator<Item = Value> + '_ {
-        let daemons = ["aws-node", "kube-proxy"].into_iter().flat_map(move |name| {
+        let daemons = ["aws-node", "kube-proxy"].into_iter().filter(|_| !self.auto()).flat_map(move |name| {
             let (labels, spec) = self.template(name);
             (0..self.nodes.len()).map(move |n| {
                 let pod = format!("{name}-{}", self.suffix(name, n));
                 self.pod("kube-system", name, &pod, "DaemonSet", &labels, &spec, n, None)
             })
         });
-        let system = [(System::CoreDns, "coredns"), (System::Controller, "aws-load-balancer-controller")].into_iter().flat_map(move |(kind, name)| {
+        let kinds = [
+            (System::CoreDns, "coredns"),
+            (System::Controller, "aws-load-balancer-controller"),
+            (System::Karpenter, "karpenter"),
+        ];
+        let system = kinds.into_iter().flat_map(move |(kind, name)| {
             let (labels, mut spec) = self.template(name);
             if kind == System::Controller {
                 // What the Pod Identity webhook adds for IRSA.
@@ -862,8 +993,8 @@ impl Estate {
             })
         };
         let statuses: Vec<Value> = spec["containers"].as_array().into_iter().flatten().map(status).collect();
-        let host = self.nodes[node].enis[0].addresses[0];
-        let address = ip(slot.map_or(host, |slot| self.pod_address(node, slot)));
+        let host = self.node_ip(node);
+        let address = slot.map_or_else(|| host.clone(), |slot| self.pod_ip(node, slot));
         let conditions: Vec<Value> = [
             "PodReadyToStartContainers",
             "Initialized",
@@ -877,7 +1008,7 @@ impl Estate {
         json!({
             "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec,
             "status": {
-                "conditions": conditions, "containerStatuses": statuses, "hostIP": ip(host), "hostIPs": [{"ip": ip(host)}], "phase": "Running",
+                "conditions": conditions, "containerStatuses": statuses, "hostIP": host, "hostIPs": [{"ip": host}], "phase": "Running",
                 "podIP": address, "podIPs": [{"ip": address}], "qosClass": "Burstable", "startTime": STARTED,
             },
         })
@@ -889,25 +1020,49 @@ impl Estate {
         json!({
             "apiVersion": "karpenter.k8s.aws/v1", "kind": "EC2NodeClass", "metadata": self.meta("EC2NodeClass", "", "default", json!({})),
             "spec": {
-                "amiSelectorTerms": [{"alias": "al2023@latest"}], "role": format!("{}-node", self.options.name),
+                "amiSelectorTerms": [{"alias": "al2023@latest"}], "role": self.node_role(1),
                 "metadataOptions": {"httpEndpoint": "enabled", "httpPutResponseHopLimit": 2, "httpTokens": "required"},
                 "subnetSelectorTerms": [mine], "securityGroupSelectorTerms": [mine],
             },
             "status": {
                 "conditions": ready,
+                "instanceProfile": self.node_profile(1),
                 "securityGroups": [{"id": self.group("node"), "name": self.group_name("node")}],
                 "subnets": self.of_role(Role::Private).map(|(_, s)| json!({"id": s.id, "zone": self.zone(s.zone), "zoneID": self.zone_id(s.zone)})).collect::<Vec<_>>(),
             },
         })
     }
 
-    fn node_pool(&self) -> Value {
+    /// What EKS Auto Mode makes by itself.
+    fn auto_node_class(&self) -> Value {
         json!({
-            "apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": self.meta("NodePool", "", "default", json!({})),
+            "apiVersion": "eks.amazonaws.com/v1", "kind": "NodeClass",
+            "metadata": self.meta("NodeClass", "", "default", json!({"app.kubernetes.io/managed-by": "eks"})),
+            "spec": {
+                "role": self.node_role(0), "networkPolicy": "DefaultAllow", "snatPolicy": "Random",
+                "securityGroupSelectorTerms": [{"id": self.group("cluster")}],
+                "subnetSelectorTerms": self.of_role(Role::Private).map(|(_, s)| json!({"id": s.id})).collect::<Vec<_>>(),
+            },
+            "status": {
+                "conditions": [{"lastTransitionTime": STARTED, "message": "", "reason": "Ready", "status": "True", "type": "Ready"}],
+                "securityGroups": [{"id": self.group("cluster"), "name": self.group_name("cluster")}],
+                "subnets": self.of_role(Role::Private).map(|(_, s)| json!({"id": s.id, "zone": self.zone(s.zone), "zoneID": self.zone_id(s.zone)})).collect::<Vec<_>>(),
+            },
+        })
+    }
+
+    fn node_pool(&self) -> Value {
+        let (pool, group, kind) = if self.auto() {
+            ("general-purpose", "eks.amazonaws.com", "NodeClass")
+        } else {
+            ("default", "karpenter.k8s.aws", "EC2NodeClass")
+        };
+        json!({
+            "apiVersion": "karpenter.sh/v1", "kind": "NodePool", "metadata": self.meta("NodePool", "", pool, json!({})),
             "spec": {
                 "limits": {"cpu": "1000"},
                 "template": {"spec": {
-                    "nodeClassRef": {"group": "karpenter.k8s.aws", "kind": "EC2NodeClass", "name": "default"},
+                    "nodeClassRef": {"group": group, "kind": kind, "name": "default"},
                     "requirements": [{"key": "kubernetes.io/arch", "operator": "In", "values": ["amd64"]}, {"key": "karpenter.sh/capacity-type", "operator": "In", "values": ["on-demand"]}],
                 }},
             },

@@ -9,7 +9,7 @@ mod k8s;
 
 use std::cell::RefCell;
 use std::io::{self, Write};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use serde::ser::{SerializeMap, Serializer};
@@ -28,18 +28,24 @@ pub enum Mode {
     Prefix,
     /// Like [`Mode::Default`] with a Fargate profile and one pod on it.
     Fargate,
-    /// Like [`Mode::Default`] with a Karpenter node class and pool.
+    /// Karpenter, which runs on the node group, launches two of three nodes.
     Karpenter,
+    /// Pods have IPv6 addresses; subnets are dual-stack, private ones leave by an egress-only internet gateway.
+    Ipv6,
+    /// EKS Auto Mode: no node group, no daemon set, no CoreDNS and no controller that can be seen.
+    AutoMode,
 }
 
 impl Mode {
-    pub const ALL: [(&'static str, Mode); 6] = [
+    pub const ALL: [(&'static str, Mode); 8] = [
         ("default", Mode::Default),
         ("private", Mode::Private),
         ("custom-networking", Mode::CustomNetworking),
         ("prefix", Mode::Prefix),
         ("fargate", Mode::Fargate),
         ("karpenter", Mode::Karpenter),
+        ("ipv6", Mode::Ipv6),
+        ("auto-mode", Mode::AutoMode),
     ];
 }
 
@@ -190,6 +196,7 @@ struct Node {
 enum System {
     CoreDns,
     Controller,
+    Karpenter,
 }
 
 /// An interface that AWS manages.
@@ -231,7 +238,7 @@ impl Estate {
     pub fn new(options: Options) -> Estate {
         assert!(options.nodes > 0, "a cluster needs a node");
         let custom = options.mode == Mode::CustomNetworking;
-        let prefix = options.mode == Mode::Prefix;
+        let prefix = matches!(options.mode, Mode::Prefix | Mode::Ipv6 | Mode::AutoMode);
         let machine = *MACHINES
             .iter()
             .find(|m| {
@@ -261,7 +268,66 @@ impl Estate {
         self.options.mode == Mode::CustomNetworking
     }
     fn prefix(&self) -> bool {
-        self.options.mode == Mode::Prefix
+        matches!(self.options.mode, Mode::Prefix | Mode::AutoMode)
+    }
+    fn v6(&self) -> bool {
+        self.options.mode == Mode::Ipv6
+    }
+    fn auto(&self) -> bool {
+        self.options.mode == Mode::AutoMode
+    }
+    /// Whether Karpenter launched the node.
+    fn karpenter(&self, node: usize) -> bool {
+        self.options.mode == Mode::Karpenter && node % 3 != 0
+    }
+    /// The nodes of the node group.
+    fn grouped(&self) -> impl Iterator<Item = (usize, &Node)> {
+        self.nodes.iter().enumerate().filter(|(n, _)| !self.karpenter(*n) && !self.auto())
+    }
+    /// The security group of the nodes.
+    fn node_group(&self) -> &'static str {
+        if self.auto() { "cluster" } else { "node" }
+    }
+    /// The role of a node.
+    fn node_role(&self, node: usize) -> String {
+        match (self.auto(), self.karpenter(node)) {
+            (true, _) => format!("{}-auto-node", self.options.name),
+            (_, true) => format!("KarpenterNodeRole-{}", self.options.name),
+            _ => format!("{}-node", self.options.name),
+        }
+    }
+    /// The instance profile of a node.
+    fn node_profile(&self, node: usize) -> String {
+        let name = &self.options.name;
+        match (self.auto(), self.karpenter(node)) {
+            (true, _) => format!("eks-{}-{name}-{}", self.options.region, self.number("auto profile", 12)),
+            (_, true) => format!("{name}_{}", self.number("karpenter profile", 19)),
+            _ => format!("eks-{}", self.nodegroup_uuid()),
+        }
+    }
+    /// The IPv6 range of a subnet, a /64 of the VPC's /56.
+    fn net6(&self, subnet: usize) -> u128 {
+        (0x2600_1f14_0abc_1200 + subnet as u128) << 64
+    }
+    /// The IPv6 address that goes with an IPv4 one.
+    fn address6(&self, subnet: usize, address: u32) -> String {
+        Ipv6Addr::from(self.net6(subnet) + u128::from(address)).to_string()
+    }
+    /// The /80 of pods on an interface.
+    fn prefix6(&self, eni: &Eni) -> u128 {
+        self.net6(eni.subnet) + (u128::from(eni.addresses[0] & 0xffff) << 48)
+    }
+    /// The address of a node as Kubernetes shows it.
+    fn node_ip(&self, node: usize) -> String {
+        let primary = &self.nodes[node].enis[0];
+        if self.v6() { self.address6(primary.subnet, primary.addresses[0]) } else { ip(primary.addresses[0]) }
+    }
+    /// The address of the pod in a slot of a node.
+    fn pod_ip(&self, node: usize, slot: usize) -> String {
+        if self.v6() {
+            return Ipv6Addr::from(self.prefix6(&self.nodes[node].enis[0]) + slot as u128 + 1).to_string();
+        }
+        ip(self.pod_address(node, slot))
     }
     fn fargate(&self) -> bool {
         self.options.mode == Mode::Fargate
@@ -373,6 +439,9 @@ impl Estate {
         format!("ip-{}.{domain}", ip(address).replace('.', "-"))
     }
     fn node_name(&self, node: usize) -> String {
+        if self.auto() {
+            return self.nodes[node].instance.clone();
+        }
         self.host(self.nodes[node].enis[0].addresses[0])
     }
 
@@ -380,7 +449,7 @@ impl Estate {
     fn max_pods(&self) -> usize {
         let (_, enis, each, processors, _) = self.machine;
         let enis = enis - usize::from(self.custom());
-        if self.prefix() {
+        if self.prefix() || self.v6() {
             let most = enis * (each - 1) * 16 + 2;
             most.min(if processors > 30 { 250 } else { 110 })
         } else {
@@ -448,13 +517,16 @@ impl Estate {
         let count = self.options.nodes;
         for index in 0..count {
             let mut system = Vec::new();
-            for i in 0..2 {
+            for i in 0..if self.auto() { 0 } else { 2 } {
                 if i % count == index {
                     system.push((System::CoreDns, i));
                 }
                 if (i + 1) % count == index {
                     system.push((System::Controller, i));
                 }
+            }
+            if self.options.mode == Mode::Karpenter && index == 0 {
+                system.push((System::Karpenter, 0));
             }
             let pods = self.options.pods_per_node + system.len();
             let zone = index % 3;
@@ -469,7 +541,10 @@ impl Estate {
                 prefixes: (0..prefixes).map(|_| estate.subnets[subnet].take_prefix()).collect(),
                 device,
             };
-            if self.prefix() {
+            if self.v6() {
+                // One /80 holds all pods of a node.
+                enis.push(make(self, node_subnet, 0, 1, 0));
+            } else if self.prefix() {
                 // WARM_PREFIX_TARGET=1: one prefix more than the pods need.
                 let mut left = pods.div_ceil(16) + 1;
                 while left > 0 {
@@ -732,6 +807,9 @@ pub fn fixtures() -> Vec<(&'static str, Options)> {
         ("healthy-custom-networking", named("wide", Mode::CustomNetworking)),
         ("healthy-prefix", named("dense", Mode::Prefix)),
         ("healthy-fargate", named("quay", Mode::Fargate)),
+        ("healthy-ipv6", named("six", Mode::Ipv6)),
+        ("healthy-karpenter", named("grow", Mode::Karpenter)),
+        ("healthy-auto-mode", Options { pods_per_node: 2, ..named("auto", Mode::AutoMode) }),
         ("nacl-drops-dns", Options { acl_drops_dns: true, ..named("shop", Mode::Default) }),
     ]
 }
