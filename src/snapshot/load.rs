@@ -392,13 +392,10 @@ fn whole(snapshot: &mut Snapshot, document: &Document, index: u32, stem: &str, s
         let mut reader = serde_json::Deserializer::from_str(&document.text);
         match snapshot.tables.read_value(table, place, &mut reader) {
             Ok(()) => snapshot.tables.name_last(table, stem),
-            Err(error) => snapshot.problems.push(problem(
-                Gravity::Error,
-                document,
-                &error,
-                0,
-                "this answer was not used; the rest was",
-            )),
+            Err(error) => {
+                let help = "this answer was not used; the rest was";
+                left_out(snapshot, Some(table), problem(Gravity::Error, document, &error, 0, help));
+            }
         }
         seen.table(table);
     }
@@ -736,63 +733,54 @@ fn slow(snapshot: &mut Snapshot, document: &Document, index: u32, seen: &mut See
                 if let Some(table) = list_kind {
                     seen.table(table);
                 }
-                each(snapshot, document, value, |snapshot, raw, i| {
+                for (i, raw) in elements(snapshot, document, value, list_kind) {
                     let table = match list_kind {
                         Some(table) => Some(table),
-                        None => {
-                            let kinded: Kinded<'_> = serde_json::from_str(raw.get())?;
-                            by_kind(&kinded.kind, &kinded.api_version)
-                        }
+                        None => match serde_json::from_str::<Kinded<'_>>(raw.get()) {
+                            Ok(kinded) => by_kind(&kinded.kind, &kinded.api_version),
+                            Err(error) => {
+                                // It does not say what it is: most likely what the others are.
+                                let table = seen.tables.first().copied().or_else(|| by_stem(stem(&document.path)));
+                                left_out(snapshot, table, bad_object(document, raw, &error));
+                                continue;
+                            }
+                        },
                     };
                     let Some(table) = table else {
                         seen.foreign = true;
-                        return Ok(());
+                        continue;
                     };
                     seen.table(table);
-                    let place = Place { document: index, element: Element::Item("items", i) };
-                    snapshot.tables.read_value(table, place, &mut serde_json::Deserializer::from_str(raw.get()))
-                });
+                    one(snapshot, document, raw, table, Place { document: index, element: Element::Item("items", i) });
+                }
             }
             ("Reservations", _) => {
-                seen.table(TableId::Instances);
-                let mut bad = Vec::new();
-                each(snapshot, document, value, |snapshot, raw, i| {
-                    let parts: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(raw.get())?;
-                    if let Some(instances) = parts.get("Instances") {
-                        for (j, raw) in serde_json::from_str::<Vec<&RawValue>>(instances.get())?.into_iter().enumerate()
-                        {
-                            let element = Element::Nested("Reservations", i, "Instances", j as u32);
-                            let mut reader = serde_json::Deserializer::from_str(raw.get());
-                            if let Err(error) = snapshot.tables.read_value(
-                                TableId::Instances,
-                                Place { document: index, element },
-                                &mut reader,
-                            ) {
-                                bad.push(bad_object(document, raw, &error));
-                            }
+                let table = TableId::Instances;
+                seen.table(table);
+                for (i, raw) in elements(snapshot, document, value, Some(table)) {
+                    let parts: BTreeMap<Cow<'_, str>, &RawValue> = match serde_json::from_str(raw.get()) {
+                        Ok(parts) => parts,
+                        Err(error) => {
+                            left_out(snapshot, Some(table), bad_object(document, raw, &error));
+                            continue;
                         }
+                    };
+                    let Some(instances) = parts.get("Instances") else { continue };
+                    for (j, raw) in elements(snapshot, document, instances, Some(table)) {
+                        let element = Element::Nested("Reservations", i, "Instances", j);
+                        one(snapshot, document, raw, table, Place { document: index, element });
                     }
-                    Ok(())
-                });
-                for problem in bad {
-                    trouble(snapshot, TableId::Instances, problem);
                 }
             }
             (_, Some((table, Source::List(key)))) => {
                 seen.table(table);
-                each(snapshot, document, value, |snapshot, raw, i| {
-                    let place = Place { document: index, element: Element::Item(key, i) };
-                    snapshot.tables.read_value(table, place, &mut serde_json::Deserializer::from_str(raw.get()))
-                });
+                for (i, raw) in elements(snapshot, document, value, Some(table)) {
+                    one(snapshot, document, raw, table, Place { document: index, element: Element::Item(key, i) });
+                }
             }
             (_, Some((table, Source::One(key)))) => {
                 seen.table(table);
-                let place = Place { document: index, element: Element::Key(key) };
-                if let Err(error) =
-                    snapshot.tables.read_value(table, place, &mut serde_json::Deserializer::from_str(value.get()))
-                {
-                    trouble(snapshot, table, bad_object(document, value, &error));
-                }
+                one(snapshot, document, value, table, Place { document: index, element: Element::Key(key) });
             }
             (_, Some((table, _))) if !seen.whole.contains(&table) => seen.whole.push(table),
             _ => {}
@@ -805,29 +793,42 @@ fn slow(snapshot: &mut Snapshot, document: &Document, index: u32, seen: &mut See
         seen.whole.push(table);
     }
 
-    /// Calls `read` for each element; what it refuses becomes a problem.
-    fn each<'a>(
+    /// The elements of a list.
+    fn elements<'a>(
         snapshot: &mut Snapshot,
         document: &Document,
         list: &'a RawValue,
-        mut read: impl FnMut(&mut Snapshot, &'a RawValue, u32) -> Result<(), serde_json::Error>,
-    ) {
+        table: Option<TableId>,
+    ) -> Vec<(u32, &'a RawValue)> {
         match serde_json::from_str::<Option<Vec<&RawValue>>>(list.get()) {
-            Err(error) => snapshot.problems.push(bad_object(document, list, &error)),
-            Ok(elements) => {
-                for (i, raw) in elements.unwrap_or_default().into_iter().enumerate() {
-                    if let Err(error) = read(snapshot, raw, i as u32) {
-                        let problem = bad_object(document, raw, &error);
-                        snapshot.problems.push(problem);
-                    }
-                }
+            Ok(elements) => (0..).zip(elements.unwrap_or_default()).collect(),
+            Err(error) => {
+                left_out(snapshot, table, bad_object(document, list, &error));
+                Vec::new()
             }
         }
     }
-    fn trouble(snapshot: &mut Snapshot, table: TableId, problem: Problem) {
-        let _ = table;
-        snapshot.problems.push(problem);
+    /// Reads one object.
+    fn one(snapshot: &mut Snapshot, document: &Document, raw: &RawValue, table: TableId, place: Place) {
+        let mut reader = serde_json::Deserializer::from_str(raw.get());
+        if let Err(error) = snapshot.tables.read_value(table, place, &mut reader) {
+            left_out(snapshot, Some(table), bad_object(document, raw, &error));
+        }
     }
+}
+
+/// Tells of something that was not used; the answers of its table are then no longer whole.
+fn left_out(snapshot: &mut Snapshot, table: Option<TableId>, problem: Problem) {
+    if let Some(table) = table {
+        let place = problem.line.map_or_else(|| problem.file.clone(), |line| format!("{}:{line}", problem.file));
+        let reason = Some(format!("an object could not be read: {place}"));
+        // Of several the first is told, whatever the order of the files.
+        let told = snapshot.reads.entry(table.info().read).or_insert(None);
+        if told.is_none() || *told > reason {
+            *told = reason;
+        }
+    }
+    snapshot.problems.push(problem);
 }
 
 /// The problem of one object that could not be read, with its id where it has one.

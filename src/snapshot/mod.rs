@@ -46,6 +46,13 @@ pub struct Failure {
     pub message: String,
 }
 
+impl Failure {
+    /// Why it failed, in short.
+    fn told(&self) -> &str {
+        if self.code.is_empty() { &self.message } else { &self.code }
+    }
+}
+
 /// A value inside a recorded object: the object's row and a JSON pointer from there (empty: the object).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Spot {
@@ -130,7 +137,7 @@ pub struct Snapshot {
     pub tables: Tables,
     /// What was wrong with the input, by file and line.
     pub problems: Vec<Problem>,
-    /// Reads of which at least one answer is there.
+    /// Reads of which at least one answer is there, and what of it could not be used.
     reads: BTreeMap<&'static str, Option<String>>,
 }
 
@@ -156,6 +163,19 @@ impl Snapshot {
     /// Whether an answer to this operation was recorded.
     pub fn has(&self, read: &str) -> bool {
         self.reads.contains_key(read)
+    }
+
+    /// What keeps an answered read from being whole: an object that could not be used, or an argument or page for
+    /// which it failed.
+    pub fn partial(&self, read: &str) -> Option<Missing> {
+        let told = self.reads.get(read)?.clone();
+        let failed = || {
+            self.manifest.failures.iter().find(|f| same_operation(&f.operation, read)).map(|f| match &f.argument {
+                Some(argument) => format!("{} for {argument}", f.told()),
+                None => f.told().to_owned(),
+            })
+        };
+        told.or_else(failed).map(|reason| Missing { read: read.to_owned(), reason })
     }
 
     /// The table of `T`, or which read is missing.
@@ -192,7 +212,7 @@ impl Snapshot {
                         || f.argument.is_none()
                         || f.argument.as_deref().map(last) == argument.map(last))
             })
-            .map(|f| if f.code.is_empty() { f.message.clone() } else { f.code.clone() });
+            .map(|f| f.told().to_owned());
         let reason = match (failure, self.reads.get(read), argument) {
             (Some(code), _, _) => code,
             (None, Some(Some(trouble)), _) => trouble.clone(),
