@@ -141,7 +141,7 @@ struct Users {
 
 impl Cluster {
     fn aws_auth(&self) -> Known<AwsAuth> {
-        let Some(map) = self.snapshot.table::<ConfigMap>()?.get("kube-system/aws-auth") else {
+        let Some(map) = self.snapshot.whole::<ConfigMap>()?.get("kube-system/aws-auth") else {
             return Ok(AwsAuth::NotThere);
         };
         let text = map.value.data.get("mapRoles").map(Str::as_str).unwrap_or_default();
@@ -309,7 +309,7 @@ impl Cluster {
             let grouped = entry.kubernetesGroups.iter().any(|g| g == "system:nodes");
             return if node || grouped { ("ok", link) } else { ("type", link) };
         }
-        let Ok(lists) = self.snapshot.table::<AccessEntryNames>() else { return ("unknown", None) };
+        let Ok(lists) = self.snapshot.whole::<AccessEntryNames>() else { return ("unknown", None) };
         let listed = lists.iter().flat_map(|l| l.value.accessEntries.iter()).any(|a| same(a));
         (if listed { "unknown" } else { "missing" }, None)
     }

@@ -84,7 +84,7 @@ impl Cluster {
 
     /// The backends of the ingresses that we know the handler of, and the services with load balancers.
     pub fn backends(&self) -> Known<&[Arc<Backend>]> {
-        let services = self.snapshot.table::<Service>()?;
+        let services = self.snapshot.whole::<Service>()?;
         let plans = self.plans()?;
         Ok(self.cache.backends.get_or_init(|| self.find_backends(services, plans)))
     }

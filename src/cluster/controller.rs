@@ -103,7 +103,7 @@ impl LoadBalancerController {
 impl Cluster {
     /// The deployments of the AWS Load Balancer Controller.
     pub fn controllers(&self) -> Known<&[Arc<LoadBalancerController>]> {
-        let deployments = self.snapshot.table::<Deployment>()?;
+        let deployments = self.snapshot.whole::<Deployment>()?;
         Ok(self.cache.controllers.get_or_init(|| {
             deployments
                 .iter()

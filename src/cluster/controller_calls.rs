@@ -27,7 +27,7 @@ derived! {
 impl Cluster {
     /// The services that the controller calls from subnets without a way to the internet and without an endpoint.
     pub fn unreachable_services(&self, controller: &LoadBalancerController) -> Known<Vec<Arc<Unreachable>>> {
-        let endpoints = self.snapshot.table::<VpcEndpoint>()?;
+        let endpoints = self.snapshot.whole::<VpcEndpoint>()?;
         let vpc = self.vpc_id()?;
         let identity = self.controller_identity(controller)?;
         let mut services = vec!["elasticloadbalancing", "ec2"];

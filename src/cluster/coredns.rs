@@ -184,7 +184,7 @@ impl Cluster {
 
     /// CoreDNS as it should run; `None` in Auto Mode, where it runs on the nodes.
     pub fn coredns_state(&self) -> Known<Option<CoreDnsPods>> {
-        let deployments = self.snapshot.table::<Deployment>()?;
+        let deployments = self.snapshot.whole::<Deployment>()?;
         let deployment = self.coredns_deployment();
         if deployment.is_none() && (self.auto_mode() || deployments.is_empty()) {
             return Ok(None);
@@ -217,7 +217,7 @@ impl Cluster {
 
     /// The Corefile of CoreDNS and what is wrong with it; `None` when CoreDNS has none (Auto Mode).
     pub fn coredns_config(&self) -> Known<Option<CoreDnsConfig>> {
-        let maps = self.snapshot.table::<ConfigMap>()?;
+        let maps = self.snapshot.whole::<ConfigMap>()?;
         let Some(map) = maps.get("kube-system/coredns") else { return Ok(None) };
         let Some(text) = map.value.data.get("Corefile") else { return Ok(None) };
         let deployment = self.coredns_deployment();
@@ -333,7 +333,7 @@ impl Cluster {
     /// What the service account of CoreDNS may not read. Since 1.8.3 it watches endpoint slices
     /// (<https://docs.aws.amazon.com/eks/latest/userguide/coredns-add-on-self-managed-update.html>).
     pub fn coredns_access(&self) -> Known<Option<CoreDnsAccess>> {
-        let roles = self.snapshot.table::<ClusterRole>()?;
+        let roles = self.snapshot.whole::<ClusterRole>()?;
         let Some(role) =
             roles.get("system:coredns").or_else(|| roles.iter().find(|r| r.metadata.name == "system:coredns"))
         else {
@@ -386,7 +386,7 @@ impl Cluster {
 
     /// The service kube-dns; `None` where EKS Auto Mode answers on the nodes.
     pub fn dns_service(&self) -> Known<Option<DnsService>> {
-        let services = self.snapshot.table::<Service>()?;
+        let services = self.snapshot.whole::<Service>()?;
         let deployment = self.coredns_deployment();
         if deployment.is_none() {
             return Ok(None);

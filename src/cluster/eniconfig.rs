@@ -103,7 +103,7 @@ impl Cluster {
         if !cni.custom_networking() || cni.ipv6() {
             return Ok(Vec::new());
         }
-        let configs = self.snapshot.table::<ENIConfig>()?;
+        let configs = self.snapshot.whole::<ENIConfig>()?;
         self.snapshot.table::<Node>()?;
         let tables = &self.snapshot.tables;
         let vpc = self.vpc_id().unwrap_or_default();

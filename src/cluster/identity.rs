@@ -79,7 +79,7 @@ impl Cluster {
 
     /// The role of this ARN or name.
     pub fn role(&self, role: &str) -> Known<Rec<'_, Role>> {
-        let table = self.snapshot.table::<Role>()?;
+        let table = self.snapshot.whole::<Role>()?;
         let name = role_name(role);
         table
             .get(role)
@@ -91,7 +91,7 @@ impl Cluster {
     /// (amazon-eks-pod-identity-webhook, `pkg/handler/handler.go`: container credentials take precedence).
     pub fn identity_of(&self, namespace: &str, name: &str) -> Known<Credentials> {
         let id = format!("{namespace}/{name}");
-        let account = self.snapshot.table::<ServiceAccount>()?.get(&id);
+        let account = self.snapshot.whole::<ServiceAccount>()?.get(&id);
         let cluster = self.name();
         let association = self.snapshot.tables.pod_identity_associations.iter().find(|a| {
             a.namespace == namespace
@@ -384,7 +384,7 @@ impl Cluster {
             });
         }
         if account == self.account_id() {
-            let lists = self.snapshot.table::<OpenIdConnectProviderList>()?;
+            let lists = self.snapshot.whole::<OpenIdConnectProviderList>()?;
             let mut listed = lists.iter().flat_map(|l| l.value.OpenIDConnectProviderList.iter());
             if !listed.any(|p| p.Arn == provider) {
                 return Ok(trust("no-provider", &provider, String::new()));

@@ -212,7 +212,7 @@ impl Cluster {
 
     /// Everything that asks for a load balancer, with its subnets chosen.
     pub fn plans(&self) -> Known<&[Arc<LoadBalancerPlan>]> {
-        self.snapshot.table::<Service>()?;
+        self.snapshot.whole::<Service>()?;
         Ok(self
             .cache
             .plans

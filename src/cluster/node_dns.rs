@@ -38,7 +38,7 @@ derived! {
 impl Cluster {
     /// Addresses on which a DNS server of the cluster answers: services with port 53, NodeLocal DNSCache.
     fn answering(&self) -> Known<Vec<IpAddr>> {
-        let services = self.snapshot.table::<Service>()?;
+        let services = self.snapshot.whole::<Service>()?;
         let mut all: Vec<IpAddr> = services
             .iter()
             .filter(|s| s.spec.ports.iter().any(|p| p.port == Some(53)))

@@ -106,7 +106,7 @@ impl Cluster {
         let end = format!(".{service}");
         Ok(self
             .snapshot
-            .table::<VpcEndpoint>()?
+            .whole::<VpcEndpoint>()?
             .iter()
             .filter(|e| e.VpcId == vpc && e.ServiceName.ends_with(&end) && e.ServiceName.contains(".amazonaws."))
             .filter(|e| !matches!(e.State.to_ascii_lowercase().as_str(), "deleted" | "deleting"))

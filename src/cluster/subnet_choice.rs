@@ -103,7 +103,7 @@ impl Cluster {
 
     fn choice(&self, ask: &Ask<'_>, plan: &mut LoadBalancerPlan) -> Known<&'static str> {
         let vpc = self.vpc_id()?;
-        let table = self.snapshot.table::<Subnet>()?;
+        let table = self.snapshot.whole::<Subnet>()?;
         let all: Subnets<'_> = table.iter().filter(|s| s.VpcId == vpc).collect();
         let public = plan.scheme == "internet-facing";
         let mut suitable = Vec::new();

@@ -187,6 +187,14 @@ impl Snapshot {
         }
     }
 
+    /// The table of `T`, when nothing of its answers was left out: for what follows from an object's not being there.
+    pub fn whole<T: Object>(&self) -> Known<&Table<T>> {
+        match self.partial(T::TABLE.info().read) {
+            Some(missing) => Err(missing),
+            None => self.table(),
+        }
+    }
+
     /// The object with this id; an id that is not there although its table was read is an error, too, since
     /// nobody can tell what it is.
     pub fn find<T: Object>(&self, id: &str) -> Known<Rec<'_, T>> {

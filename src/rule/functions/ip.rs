@@ -276,7 +276,7 @@ pub(super) fn functions() -> Vec<Function> {
             &["k8s:eniconfigs.crd.k8s.amazonaws.com"],
             "ENIConfigs that name no security groups.",
             |c, _, _| {
-                let table = c.snapshot.table::<ENIConfig>()?;
+                let table = c.snapshot.whole::<ENIConfig>()?;
                 Ok(table.iter().filter(|e| e.spec.securityGroups.is_empty()).collect::<Vec<_>>().into())
             },
         ),

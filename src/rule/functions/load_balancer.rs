@@ -221,7 +221,7 @@ pub(super) fn functions() -> Vec<Function> {
             &["k8s:ingressclasses.networking.k8s.io"],
             "Whether it has annotations of the AWS Load Balancer Controller but no class and no default class is there.",
             |c, this, _| {
-                let classes = c.snapshot.table::<IngressClass>()?;
+                let classes = c.snapshot.whole::<IngressClass>()?;
                 let none = this.spec.ingressClassName.is_empty()
                     && !this.metadata.annotations.contains_key("kubernetes.io/ingress.class");
                 let default = classes.iter().any(|k| {
@@ -241,7 +241,7 @@ pub(super) fn functions() -> Vec<Function> {
             &["k8s:ingressclasses.networking.k8s.io"],
             "Whether it names an IngressClass that does not exist.",
             |c, this, _| {
-                let classes = c.snapshot.table::<IngressClass>()?;
+                let classes = c.snapshot.whole::<IngressClass>()?;
                 let name = &this.spec.ingressClassName;
                 Ok((!name.is_empty() && classes.get(name).is_none()).into())
             },
@@ -261,7 +261,7 @@ pub(super) fn functions() -> Vec<Function> {
             &["k8s:ingressclasses.networking.k8s.io"],
             "The ingress classes that make Application Load Balancers.",
             |c, _, _| {
-                let classes = c.snapshot.table::<IngressClass>()?;
+                let classes = c.snapshot.whole::<IngressClass>()?;
                 Ok(classes
                     .iter()
                     .filter(|k| {
