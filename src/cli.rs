@@ -15,7 +15,10 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Check a cluster and report what is wrong
-    Check(Check),
+    Check(Box<Check>),
+    /// Read a live cluster and write the answers to a folder, to be checked later or elsewhere
+    #[cfg(feature = "live")]
+    Record(Record),
     /// Follow a packet and its answer through the network, hop by hop
     Trace(Trace),
     /// List the rules: id, issue, severity, title
@@ -31,12 +34,15 @@ pub enum Command {
 
 #[derive(Debug, Args)]
 pub struct Check {
-    /// The folder (or file) with the recorded answers
-    #[arg(long, value_name = "DIR", required_unless_present = "schema")]
+    /// The folder (or file) with recorded answers; without it the live cluster is read
+    #[arg(long, value_name = "DIR")]
     pub snapshot: Option<PathBuf>,
-    /// The cluster, when the snapshot holds several (name or ARN)
-    #[arg(long, value_name = "NAME")]
-    pub cluster: Option<String>,
+    /// The cluster (name or ARN); give it again for more of them
+    #[arg(long = "cluster", value_name = "NAME")]
+    pub clusters: Vec<String>,
+    #[cfg(feature = "live")]
+    #[command(flatten)]
+    pub live: Live,
     /// How to print the report, and into which file (text, json, sarif, junit, github, markdown); several at once
     #[arg(long = "format", value_name = "FORMAT[=FILE]", value_parser = output)]
     pub formats: Vec<Output>,
@@ -60,6 +66,53 @@ pub struct Check {
     /// Print the JSON Schema of the JSON report and exit
     #[arg(long)]
     pub schema: bool,
+}
+
+/// How to read a live cluster.
+#[cfg(feature = "live")]
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Reading a live cluster")]
+pub struct Live {
+    /// Every cluster of the Region
+    #[arg(long, conflicts_with = "clusters")]
+    pub all_clusters: bool,
+    /// The AWS profile
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// The AWS Region
+    #[arg(long, value_name = "REGION")]
+    pub region: Option<String>,
+    /// A role to take before reading
+    #[arg(long, value_name = "ARN")]
+    pub role_arn: Option<String>,
+    /// Reach Kubernetes by this kubeconfig instead of the cluster's endpoint and the AWS credentials
+    #[arg(long, value_name = "FILE", conflicts_with = "no_kubernetes")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Reach Kubernetes by this context of the kubeconfig
+    #[arg(long, value_name = "NAME", conflicts_with = "no_kubernetes")]
+    pub context: Option<String>,
+    /// Do not read Kubernetes
+    #[arg(long)]
+    pub no_kubernetes: bool,
+    /// For how many seconds to read at most; what is not there by then is skipped
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    pub timeout: u64,
+    /// Tell on standard error what is read (-vv: and what the SDKs do)
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+#[cfg(feature = "live")]
+#[derive(Debug, Args)]
+pub struct Record {
+    /// The cluster (name or ARN); give it again for more of them
+    #[arg(long = "cluster", value_name = "NAME", required_unless_present = "all_clusters")]
+    pub clusters: Vec<String>,
+    /// The folder to write; an older recording in it is replaced. Of several clusters, each has a folder in it
+    #[arg(long, value_name = "DIR")]
+    pub output: PathBuf,
+    #[command(flatten)]
+    pub live: Live,
 }
 
 #[derive(Debug, Args)]

@@ -91,6 +91,8 @@ pub enum Effect {
 /// One finding.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Diagnostic {
+    /// The cluster's name, when the report is about several.
+    pub cluster: Option<String>,
     /// The rule's id.
     pub rule: String,
     pub issue: Issue,
@@ -149,6 +151,8 @@ pub struct Gone {
 /// A rule that could not be decided about an object.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Skipped {
+    /// The cluster's name, when the report is about several.
+    pub cluster: Option<String>,
     pub rule: String,
     pub issue: Issue,
     /// Absent when the rule could not even list its objects.

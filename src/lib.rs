@@ -5,6 +5,8 @@
 //! → [`diagnostic`] (plain data).
 
 pub mod cluster;
+#[cfg(feature = "live")]
+pub mod collect;
 pub mod diagnostic;
 pub mod network;
 pub mod report;
@@ -54,4 +56,64 @@ pub fn diagnose(snapshot: &Arc<Snapshot>, rules: &RuleSet, wanted: Option<&str>)
         suppressed: Vec::new(),
         compared: None,
     })
+}
+
+/// The reports of several clusters as one, over one snapshot that only shows where evidence stands: the files of each
+/// cluster in a folder with its name.
+pub fn join(mut checked: Vec<(Report, Arc<Snapshot>)>) -> (Report, Arc<Snapshot>) {
+    if checked.len() == 1
+        && let Some(one) = checked.pop()
+    {
+        return one;
+    }
+    let common = |of: fn(&ClusterName) -> &Option<String>| {
+        let mut values = checked.iter().map(|(report, _)| of(&report.cluster));
+        let first = values.next()?.clone();
+        first.filter(|first| values.all(|v| v.as_ref() == Some(first)))
+    };
+    let names: Vec<&str> = checked.iter().map(|(report, _)| report.cluster.name.as_str()).collect();
+    let mut joined = Report {
+        cluster: ClusterName {
+            name: names.join(", "),
+            arn: None,
+            region: common(|c| &c.region),
+            account: common(|c| &c.account),
+            version: common(|c| &c.version),
+        },
+        findings: Vec::new(),
+        skipped: Vec::new(),
+        passed: 0,
+        suppressed: Vec::new(),
+        compared: None,
+    };
+    let same = checked.windows(2).all(|pair| Arc::ptr_eq(&pair[0].1, &pair[1].1));
+    let (mut parts, mut snapshots) = (Vec::new(), Vec::new());
+    for (report, snapshot) in checked {
+        let offset: usize = snapshots.iter().map(|(_, s): &(String, Arc<Snapshot>)| s.documents.len()).sum();
+        snapshots.push((report.cluster.name.clone(), snapshot));
+        parts.push((report, if same { 0 } else { offset as u32 }));
+    }
+    for (report, offset) in parts {
+        let name = report.cluster.name;
+        joined.findings.extend(report.findings.into_iter().map(|mut finding| {
+            finding.evidence.iter_mut().for_each(|e| e.document += offset);
+            finding.cluster = Some(name.clone());
+            finding
+        }));
+        joined.skipped.extend(report.skipped.into_iter().map(|mut skipped| {
+            skipped.cluster = Some(name.clone());
+            skipped
+        }));
+        joined.passed += report.passed;
+    }
+    joined.findings.sort_by(|a, b| a.severity.cmp(&b.severity).then_with(|| a.issue.cmp(&b.issue)));
+    let snapshot = match snapshots.pop() {
+        Some((_, snapshot)) if same => snapshot,
+        Some(last) => {
+            snapshots.push(last);
+            Arc::new(Snapshot::gallery(&snapshots))
+        }
+        None => Arc::new(Snapshot::from_documents(Vec::new())),
+    };
+    (joined, snapshot)
 }

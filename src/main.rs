@@ -1,6 +1,8 @@
 //! Arguments in, exit code out.
 
 mod cli;
+#[cfg(feature = "live")]
+mod live;
 mod output;
 
 use std::io::{IsTerminal, Write};
@@ -38,6 +40,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let outcome = match cli.command {
         Command::Check(args) => check(&args),
+        #[cfg(feature = "live")]
+        Command::Record(args) => live::record(&args).map_err(Trouble::Plain),
         Command::Trace(args) => trace(&args),
         Command::Rules(args) => rules(&args),
         Command::Explain(args) => explain(&args),
@@ -83,13 +87,28 @@ fn check(args: &cli::Check) -> Result<ExitCode, Trouble> {
         print(&report::schema())?;
         return Ok(ExitCode::SUCCESS);
     }
-    let Some(folder) = &args.snapshot else {
-        return Err(Trouble::Plain("give the recorded answers with --snapshot DIR".to_owned()));
-    };
     let outputs = outputs(args)?;
     let rules = load_rules(&args.rules)?;
-    let snapshot = Snapshot::load(folder).map_err(|e| Trouble::Plain(e.to_string()))?;
+    let mut checked = Vec::new();
+    for (snapshot, wanted) in subjects(args)? {
+        let found = eks_doctor::diagnose(&snapshot, &rules, wanted.as_deref());
+        checked.push((found.map_err(|e| Trouble::Plain(e.to_string()))?, snapshot));
+    }
+    let (found, snapshot) = eks_doctor::join(checked);
     let not_json = snapshot.problems.iter().any(|p| p.gravity == Gravity::NotJson);
+    write_reports(args, &outputs, &found, &snapshot, &rules)?;
+    if outputs.iter().all(|o| o.format != Format::Text || o.file.is_some()) {
+        for problem in snapshot.problems.iter().filter(|p| p.gravity != Gravity::Note) {
+            eprintln!("{problem}");
+        }
+    }
+    Ok(ExitCode::from(if not_json { 2 } else { u8::from(fails(&found, args)) }))
+}
+
+/// What is to be checked: snapshots, and which cluster of each.
+fn subjects(args: &cli::Check) -> Result<Vec<(Arc<Snapshot>, Option<String>)>, Trouble> {
+    let Some(folder) = &args.snapshot else { return live_subjects(args) };
+    let snapshot = Snapshot::load(folder).map_err(|e| Trouble::Plain(e.to_string()))?;
     if snapshot.is_empty() {
         for problem in &snapshot.problems {
             eprintln!("{problem}");
@@ -100,15 +119,28 @@ fn check(args: &cli::Check) -> Result<ExitCode, Trouble> {
         )));
     }
     let snapshot = Arc::new(snapshot);
-    let found =
-        eks_doctor::diagnose(&snapshot, &rules, args.cluster.as_deref()).map_err(|e| Trouble::Plain(e.to_string()))?;
-    write_reports(args, &outputs, &found, &snapshot, &rules, folder)?;
-    if outputs.iter().all(|o| o.format != Format::Text || o.file.is_some()) {
-        for problem in snapshot.problems.iter().filter(|p| p.gravity != Gravity::Note) {
-            eprintln!("{problem}");
-        }
+    if args.clusters.is_empty() {
+        return Ok(vec![(snapshot, None)]);
     }
-    Ok(ExitCode::from(if not_json { 2 } else { u8::from(fails(&found, args)) }))
+    Ok(args.clusters.iter().map(|cluster| (snapshot.clone(), Some(cluster.clone()))).collect())
+}
+
+#[cfg(feature = "live")]
+fn live_subjects(args: &cli::Check) -> Result<Vec<(Arc<Snapshot>, Option<String>)>, Trouble> {
+    if args.clusters.is_empty() && !args.live.all_clusters {
+        let message =
+            "say what to check: --cluster NAME or --all-clusters (live), or --snapshot DIR (recorded answers)";
+        return Err(Trouble::Plain(message.to_owned()));
+    }
+    let collected = live::collect(&args.clusters, &args.live).map_err(Trouble::Plain)?;
+    Ok(collected.into_iter().map(|one| (Arc::new(one.recording.load()), Some(one.cluster))).collect())
+}
+
+#[cfg(not(feature = "live"))]
+fn live_subjects(_: &cli::Check) -> Result<Vec<(Arc<Snapshot>, Option<String>)>, Trouble> {
+    Err(Trouble::Plain(
+        "give the recorded answers with --snapshot DIR (this build cannot read a live cluster)".to_owned(),
+    ))
 }
 
 /// What is to be written, and where.
@@ -138,15 +170,18 @@ fn write_reports(
     found: &Report,
     snapshot: &Snapshot,
     rules: &RuleSet,
-    given: &Path,
 ) -> Result<(), Trouble> {
+    let given = args.snapshot.as_deref().unwrap_or(Path::new(""));
     let infos: Vec<report::RuleInfo> = rules.rules.iter().map(page::info).collect();
     // Paths are told as seen from here, for a pipeline finds the files by them.
     let folder = if given.is_file() { given.parent().unwrap_or(given) } else { given };
     let here = std::env::current_dir().unwrap_or_default();
     let folder = folder.strip_prefix(&here).unwrap_or(folder).to_string_lossy();
     let context = report::Context { rules: &infos, folder: &folder };
-    let source = report::Source::Snapshot { path: given.to_string_lossy().into_owned() };
+    let source = match args.snapshot {
+        Some(_) => report::Source::Snapshot { path: given.to_string_lossy().into_owned() },
+        None => report::Source::Live,
+    };
     let texts: Vec<String> = outputs
         .iter()
         .map(|output| match output.format {

@@ -232,7 +232,7 @@ fn matches(pattern: &[u8], text: &[u8], same: fn(u8, u8) -> bool) -> bool {
 
 /// What AWS managed policies allow, as far as networking needs it, for those that are attached but whose documents
 /// were not recorded (AWS Managed Policy Reference Guide).
-pub(super) fn well_known(arn: &str) -> Option<&'static [&'static str]> {
+pub(crate) fn well_known(arn: &str) -> Option<&'static [&'static str]> {
     if arn.split(':').nth(4) != Some("aws") {
         return None;
     }

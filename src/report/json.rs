@@ -115,6 +115,9 @@ enum Origin<'r> {
 /// One fault.
 #[derive(Serialize, JsonSchema)]
 struct Finding<'r> {
+    /// The cluster's name, when the report is about several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cluster: Option<&'r str>,
     /// The rule's id.
     rule: &'r str,
     issue: Issue,
@@ -157,6 +160,7 @@ impl<'r> Finding<'r> {
             })
         });
         Finding {
+            cluster: finding.cluster.as_deref(),
             rule: &finding.rule,
             issue: finding.issue,
             severity: finding.severity,
@@ -198,6 +202,9 @@ struct Piece<'r> {
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Skipped")]
 struct Skip<'r> {
+    /// The cluster's name, when the report is about several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cluster: Option<&'r str>,
     rule: &'r str,
     /// Absent when the rule could not even list its objects.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -209,6 +216,7 @@ impl<'r> Skip<'r> {
     fn new(skipped: &'r Skipped) -> Skip<'r> {
         let lack = |Missing { read, reason }: &'r Missing| Lack { read, reason };
         Skip {
+            cluster: skipped.cluster.as_deref(),
             rule: &skipped.rule,
             resource: skipped.resource.as_ref(),
             missing: skipped.missing.iter().map(lack).collect(),

@@ -58,7 +58,13 @@ pub fn check(cluster: &Arc<Cluster>, rules: &RuleSet) -> Outcome {
             resources.sort();
             resources.dedup();
             let resource = if resources.len() == 1 { resources.pop() } else { None };
-            outcome.skipped.push(Skipped { rule: rule.id.clone(), issue: rule.issue, resource, missing });
+            outcome.skipped.push(Skipped {
+                cluster: None,
+                rule: rule.id.clone(),
+                issue: rule.issue,
+                resource,
+                missing,
+            });
         }
         if rule.symptom { &mut symptoms } else { &mut outcome.findings }.append(&mut found);
     }
@@ -235,6 +241,7 @@ fn apply(cluster: &Arc<Cluster>, rule: &Rule, bindings: &Bindings<'_>) -> Known<
         fingerprint,
         note: None,
         known: false,
+        cluster: None,
     }))
 }
 

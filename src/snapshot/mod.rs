@@ -155,6 +155,19 @@ impl Snapshot {
         load::documents(documents.into_iter().map(|(path, text)| Document { path, text }).collect(), Vec::new())
     }
 
+    /// The documents of several snapshots, each in the folder of its name, to show places in; nothing is read from them.
+    pub(crate) fn gallery(snapshots: &[(String, std::sync::Arc<Snapshot>)]) -> Snapshot {
+        let mut gallery = Snapshot::from_documents(Vec::new());
+        for (name, snapshot) in snapshots {
+            let named = |path: &str| format!("{name}/{path}");
+            gallery
+                .documents
+                .extend(snapshot.documents.iter().map(|d| Document { path: named(&d.path), text: d.text.clone() }));
+            gallery.problems.extend(snapshot.problems.iter().map(|p| Problem { file: named(&p.file), ..p.clone() }));
+        }
+        gallery
+    }
+
     /// Whether no answer at all was recorded.
     pub fn is_empty(&self) -> bool {
         self.reads.is_empty()

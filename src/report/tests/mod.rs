@@ -74,6 +74,7 @@ fn finding() -> Diagnostic {
         fingerprint: "9f2c".to_owned(),
         note: None,
         known: false,
+        cluster: None,
     }
 }
 
@@ -128,6 +129,7 @@ fn trace() -> Trace {
 
 fn skipped(rule: &str, id: &str, read: &str, reason: &str) -> Skipped {
     Skipped {
+        cluster: None,
         rule: rule.to_owned(),
         issue: Issue::NodesCannotJoin,
         resource: Some(resource("Node", id, None)),
