@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 
 use change::Change;
 use eks_doctor::diagnostic::Severity;
-use eks_doctor::rule::RuleSet;
 
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,7 +37,7 @@ const KNOWN_GAPS: usize = 9;
 #[test]
 fn one_fault_is_one_error() {
     let wanted = std::env::var("EKS_DOCTOR_FAULTS").unwrap_or_default();
-    let rules = RuleSet::built_in().unwrap();
+    let rules = change::rules();
     let text = std::fs::read_to_string(change::fixtures().join("faults.yaml")).unwrap();
     let faults: Vec<Fault> = serde_saphyr::from_str(&text).unwrap();
     let mut bases: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();

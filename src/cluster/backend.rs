@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Cluster;
 use super::ingress::{LoadBalancerPlan, Owner, alb, nlb};
-use crate::shape::k8s::{Ingress, IngressBackend, Pod, Service};
+use crate::shape::k8s::{Ingress, IngressBackend, ObjectMeta, Pod, Service};
 use crate::shape::{Link, Str, derived};
 use crate::snapshot::{Known, Rec, Table};
 
@@ -43,11 +43,35 @@ derived! {
         selector: Str,
         /// Whether pods are expected here at all.
         selects: bool,
+        /// Whether one of the pods that are nearly picked carries the selector but for a slip of the pen.
+        slip: bool,
+        /// Of the pods that the selector picks, those on Fargate.
+        fargatePods: Vec<Link<Pod>>,
+        /// A named target port that no container of the pods has.
+        namelessPort: Str,
+        /// Whether the service has a node port for each of its ports.
+        nodePorts: bool,
+        /// Whether machines other than Fargate's run in the cluster.
+        machines: bool,
     }
 }
 
 /// Pods by namespace and the first label of a selector.
 type Candidates<'a> = HashMap<(&'a str, &'a str, &'a str), Vec<Rec<'a, Pod>>>;
+
+/// Whether a pod's labels differ from a selector as a slip of the pen does: the label has another spelling of the
+/// value, or stands under another key. A pod with another value altogether is another component, and the service's own
+/// pods may be scaled to zero.
+fn slips(selector: &BTreeMap<Str, Str>, meta: &ObjectMeta) -> bool {
+    let plain = |s: &str| s.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
+    selector.iter().all(|(key, value)| match meta.labels.get(key) {
+        Some(found) => {
+            let (a, b) = (plain(found), plain(value));
+            found == value || a == b || (!a.is_empty() && !b.is_empty() && (a.starts_with(&b) || b.starts_with(&a)))
+        }
+        None => meta.labels.values().any(|v| v == value),
+    })
+}
 
 impl Cluster {
     fn pods_by_first_label<'a>(&'a self, services: &'a Table<Service>) -> Candidates<'a> {
@@ -91,7 +115,6 @@ impl Cluster {
 
     fn find_backends(&self, services: &Table<Service>, plans: &[Arc<LoadBalancerPlan>]) -> Vec<Arc<Backend>> {
         let tables = &self.snapshot.tables;
-        let controller = self.controllers().ok().and_then(|all| all.first().cloned());
         let pods = self.pods_by_first_label(services);
         let mut found: Vec<Arc<Backend>> = Vec::new();
         for ingress in tables.ingresses.iter().filter(|i| i.metadata.deletionTimestamp.is_empty()) {
@@ -100,6 +123,7 @@ impl Cluster {
                 continue;
             }
             let meta = &ingress.value.metadata;
+            let controller = self.controller_of(&meta.namespace);
             let params = self.params_of(class);
             let plan = plans.iter().find(|p| p.ingresses.iter().any(|i| i.row == ingress.row));
             let paths = ingress
@@ -147,6 +171,7 @@ impl Cluster {
         for service in services.iter().filter(|s| s.metadata.deletionTimestamp.is_empty()) {
             let Some(maker) = self.maker_of(service.value) else { continue };
             let meta = &service.value.metadata;
+            let controller = self.controller_of(&meta.namespace);
             let id = compact_str::format_compact!("{}/{}", meta.namespace, meta.name);
             let mut backend = self.backend(&id, Some(service), "", &pods);
             backend.kind = Str::const_new("Service");
@@ -185,7 +210,17 @@ impl Cluster {
             |p: &Pod| selector.map_or(0, |s| s.iter().filter(|(k, v)| p.metadata.labels.get(*k) != Some(v)).count());
         let first = selector.and_then(|s| s.iter().next());
         let candidates = first.and_then(|(k, v)| pods.get(&(namespace, k.as_str(), v.as_str())));
-        let picked = candidates.into_iter().flatten().any(|p| off(p.value) == 0);
+        let mut picks = candidates.into_iter().flatten().filter(|p| off(p.value) == 0).take(20).peekable();
+        let picked = picks.peek().is_some();
+        let picks: Vec<Rec<'_, Pod>> = picks.copied().collect();
+        let has_port = |pod: &Pod, name: &str| {
+            let all = pod.spec.containers.iter().chain(&pod.spec.initContainers);
+            all.flat_map(|c| c.ports.iter()).any(|p| p.name == name)
+        };
+        let named = service.iter().flat_map(|s| s.value.spec.ports.iter()).map(|p| p.targetPort.as_str());
+        let nameless = named
+            .filter(|name| !name.is_empty() && name.parse::<u16>().is_err())
+            .find(|name| picked && !picks.iter().any(|p| has_port(p.value, name)));
         let made = picked || selector.is_some_and(|s| self.makes_pods(namespace, s));
         let nearly: Vec<Link<Pod>> = match selector {
             Some(s) if !made => {
@@ -197,6 +232,8 @@ impl Cluster {
             }
             _ => Vec::new(),
         };
+        let slip =
+            selector.is_some_and(|s| nearly.iter().any(|p| slips(s, &tables.pods.at(p.row.index).value.metadata)));
         let similar = match service {
             Some(_) => Vec::new(),
             None => tables
@@ -232,6 +269,15 @@ impl Cluster {
             nearly,
             selector: shown.join(",").into(),
             selects: selector.is_some() && (picked || !made),
+            slip,
+            fargatePods: picks
+                .iter()
+                .filter(|p| p.value.spec.nodeName.starts_with("fargate-"))
+                .map(|p| Link::new(p.row))
+                .collect(),
+            namelessPort: nameless.map(Str::new).unwrap_or_default(),
+            nodePorts: service.is_some_and(|s| s.value.spec.ports.iter().all(|p| p.nodePort.is_some_and(|n| n > 0))),
+            machines: self.workers().is_ok_and(|all| all.iter().any(|w| w.kind != "fargate")),
         }
     }
 }

@@ -38,6 +38,12 @@ derived! {
         scheme: Str,
         /// `--watch-namespace`; empty is all.
         watchNamespace: Str,
+        /// Whether it makes a security group for the traffic to targets (`--enable-backend-security-group`).
+        backendGroup: bool,
+        /// `--service-target-eni-security-group-tags`: what else the group that it opens must be tagged with.
+        targetGroupTags: Vec<Str>,
+        /// Whether its pods are given credentials in another way (environment, kube2iam).
+        ownCredentials: bool,
         serviceAccount: Str,
         hostNetwork: bool,
         replicas: i64,
@@ -144,6 +150,16 @@ impl Cluster {
             loadBalancerClass: said("load-balancer-class").unwrap_or_else(|| Str::const_new("service.k8s.aws/nlb")),
             targetType: said("default-target-type").unwrap_or_else(|| Str::const_new("instance")),
             scheme: said("default-load-balancer-scheme").unwrap_or_else(|| Str::const_new("internal")),
+            backendGroup: flag(container, "enable-backend-security-group").is_none_or(|v| v != "false"),
+            targetGroupTags: flag(container, "service-target-eni-security-group-tags")
+                .map(|tags| tags.split(',').map(str::trim).filter(|t| !t.is_empty()).map(Str::new).collect())
+                .unwrap_or_default(),
+            ownCredentials: container.env.iter().any(|e| {
+                matches!(
+                    e.name.as_str(),
+                    "AWS_ACCESS_KEY_ID" | "AWS_WEB_IDENTITY_TOKEN_FILE" | "AWS_CONTAINER_CREDENTIALS_FULL_URI"
+                )
+            }) || spec.template.metadata.annotations.contains_key("iam.amazonaws.com/role"),
             watchNamespace: said("watch-namespace").unwrap_or_default(),
             serviceAccount: match spec.template.spec.serviceAccountName.as_str() {
                 "" => Str::const_new("default"),
@@ -152,7 +168,7 @@ impl Cluster {
             hostNetwork: spec.template.spec.hostNetwork == Some(true),
             replicas: spec.replicas.unwrap_or(1),
             ready: deployment.value.status.readyReplicas.unwrap_or(0),
-            wanting: self.wants_load_balancer(),
+            wanting: self.wants_load_balancer(flag(container, "watch-namespace").unwrap_or_default()),
             gates: gates.split(',').filter(|g| !g.is_empty()).map(Str::new).collect(),
             pods,
         }
@@ -170,7 +186,14 @@ impl Cluster {
 
     /// What credentials the controller's service account gives it.
     pub fn controller_identity(&self, controller: &LoadBalancerController) -> Known<Credentials> {
-        self.identity_of(&controller.namespace, &controller.serviceAccount)
+        let identity = self.identity_of(&controller.namespace, &controller.serviceAccount)?;
+        if identity.kind == "none" && controller.ownCredentials {
+            return Err(Missing {
+                read: "k8s:deployments.apps".to_owned(),
+                reason: "the controller's pods get credentials that nobody recorded".to_owned(),
+            });
+        }
+        Ok(identity)
     }
 
     /// Whether the controller's service account may take its role.
@@ -286,6 +309,9 @@ impl Cluster {
         }
         if since(2, 9, 0) {
             reads.push("elasticloadbalancing:DescribeListenerAttributes");
+        }
+        if self.falls_back(controller) {
+            reads.push("ec2:DescribeRouteTables");
         }
         for action in reads {
             add(action, "*".to_owned(), base(), "it reads what is there before it deploys");

@@ -166,7 +166,9 @@ impl Cluster {
         let meta = &ingress.metadata;
         let (owner, class) = self.owner_of(ingress);
         let named = alb(meta, "certificate-arn").is_some_and(|c| !c.is_empty())
-            || self.params_of(class).is_some_and(|p| !p.spec.certificateArn.is_empty());
+            || self
+                .params_of(class)
+                .is_some_and(|p| !p.spec.certificateArn.is_empty() || !p.spec.certificateARNs.is_empty());
         owner != Owner::Other && alb(meta, "listen-ports").is_some_and(|p| p.contains("HTTPS")) && !named
     }
 

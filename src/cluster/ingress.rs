@@ -1,14 +1,15 @@
 //! Which ingresses and services ask for a load balancer, of whom, and whether they have it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::Cluster;
 use super::controller::LoadBalancerController;
 use crate::shape::ec2::Subnet;
-use crate::shape::k8s::{Event, Ingress, IngressClass, IngressClassParams, ObjectMeta, Service};
-use crate::shape::{Link, Str, derived};
-use crate::snapshot::{Known, Rec};
+use crate::shape::elb::LoadBalancer;
+use crate::shape::k8s::{Event, Ingress, IngressClass, IngressClassParams, LoadBalancerIngress, ObjectMeta, Service};
+use crate::shape::{Link, Row, Str, derived};
+use crate::snapshot::{Known, Rec, Tables};
 
 derived! {
     /// A load balancer that an ingress (or a group of them) or a service asks for.
@@ -27,6 +28,16 @@ derived! {
         wanting: bool,
         /// It has a load balancer.
         deployed: bool,
+        /// Its load balancer is there with the scheme that is asked for: nobody chooses subnets again.
+        settled: bool,
+        /// Its load balancers, found by the name in its status.
+        balancers: Vec<Link<LoadBalancer>>,
+        /// Whether an annotation or its class says the scheme; else it is the default.
+        schemeSaid: bool,
+        /// What the members of its group disagree about: `scheme`, `subnets`, `ip-address-type`, `load-balancer-name`.
+        conflict: Str,
+        /// What each of them says about it.
+        opinions: Str,
         /// Asked for with IPv6.
         dualstack: bool,
         ingresses: Vec<Link<Ingress>>,
@@ -60,9 +71,14 @@ derived! {
         closed: Vec<Link<Subnet>>,
         /// Names that it gives and no subnet has.
         lost: Vec<Str>,
+        /// Names that it gives and more subnets have than were asked for.
+        shared: Vec<Str>,
+        /// Every subnet that could have been taken, and why it was or was not.
+        replay: Str,
     }
 }
 
+static NOTHING: Str = Str::const_new("");
 const ALB: &str = "alb.ingress.kubernetes.io/";
 const NLB: &str = "service.beta.kubernetes.io/aws-load-balancer-";
 
@@ -92,6 +108,33 @@ pub fn speaks_alb(meta: &ObjectMeta) -> bool {
     meta.annotations.keys().any(|k| k.starts_with(ALB))
 }
 
+/// When an event was seen last.
+fn when(event: &Event) -> &str {
+    let times = [&event.lastTimestamp, &event.eventTime, &event.firstTimestamp, &event.metadata.creationTimestamp];
+    times.into_iter().find(|t| !t.is_empty()).map_or("", |t| t.as_str())
+}
+
+/// How a reconciliation ended that an event tells of: well or not. `None` for events about something else, such as
+/// endpoints or another controller's `Sync`.
+fn outcome(event: &Event) -> Option<bool> {
+    match event.reason.as_str() {
+        "SuccessfullyReconciled" | "EnsuredLoadBalancer" | "UpdatedLoadBalancer" => Some(true),
+        "FailedBuildModel"
+        | "FailedDeployModel"
+        | "FailedLoadGroupID"
+        | "FailedAddFinalizer"
+        | "FailedUpdateStatus"
+        | "FailedNetworkReconcile"
+        | "FailedReconcile"
+        | "BackendNotFound"
+        | "ConflictingIngressClass"
+        | "SyncLoadBalancerFailed"
+        | "CreatingLoadBalancerFailed"
+        | "UpdateLoadBalancerFailed" => Some(false),
+        _ => None,
+    }
+}
+
 /// Something that asks for a load balancer.
 pub(super) struct Ask<'a> {
     pub plan: LoadBalancerPlan,
@@ -100,33 +143,35 @@ pub(super) struct Ask<'a> {
 }
 
 impl Cluster {
-    /// The class of an ingress and who handles it.
+    /// The class of an ingress and who handles it. The annotation goes before the field
+    /// (aws-load-balancer-controller `pkg/ingress/group_loader.go`).
     pub fn owner_of(&self, ingress: &Ingress) -> (Owner, Option<Rec<'_, IngressClass>>) {
-        let tables = &self.snapshot.tables;
-        let legacy = ingress.metadata.annotations.get("kubernetes.io/ingress.class");
-        let name = &ingress.spec.ingressClassName;
-        if !name.is_empty() {
-            let class = tables.ingress_classes.get(name);
-            let owner = match class.map(|c| c.value.spec.controller.as_str()) {
-                Some("ingress.k8s.aws/alb") => Owner::Controller,
-                Some("eks.amazonaws.com/alb") => Owner::Auto,
-                _ => Owner::Other,
+        if let Some(annotated) = ingress.metadata.annotations.get("kubernetes.io/ingress.class") {
+            let ours = match self.controllers() {
+                Ok([]) | Err(_) => annotated == "alb",
+                Ok(all) => all.iter().any(|c| c.ingressClass == *annotated),
             };
-            return (owner, class);
+            return (if ours { Owner::Controller } else { Owner::Other }, None);
         }
-        match legacy {
-            Some(legacy) => {
-                let ours = match self.controllers() {
-                    Ok([]) | Err(_) => legacy == "alb",
-                    Ok(all) => all.iter().any(|c| c.ingressClass == *legacy),
-                };
-                (if ours { Owner::Controller } else { Owner::Other }, None)
-            }
-            None => {
-                let all = self.controllers().is_ok_and(|all| all.iter().any(|c| c.ingressClass.is_empty()));
-                (if all { Owner::Controller } else { Owner::Other }, None)
-            }
+        let name = &ingress.spec.ingressClassName;
+        if name.is_empty() {
+            let all = self.controllers().is_ok_and(|all| all.iter().any(|c| c.ingressClass.is_empty()));
+            return (if all { Owner::Controller } else { Owner::Other }, None);
         }
+        let class = self.snapshot.tables.ingress_classes.get(name);
+        let owner = match class.map(|c| c.value.spec.controller.as_str()) {
+            Some("ingress.k8s.aws/alb") => Owner::Controller,
+            Some("eks.amazonaws.com/alb") => Owner::Auto,
+            _ => Owner::Other,
+        };
+        (owner, class)
+    }
+
+    /// The controller that watches a namespace.
+    pub(super) fn controller_of(&self, namespace: &str) -> Option<Arc<LoadBalancerController>> {
+        let all = self.controllers().ok()?;
+        let watches = |c: &&Arc<LoadBalancerController>| c.watchNamespace.is_empty() || c.watchNamespace == namespace;
+        all.iter().find(watches).or(all.first()).cloned()
     }
 
     pub(super) fn params_of(&self, class: Option<Rec<'_, IngressClass>>) -> Option<&IngressClassParams> {
@@ -159,32 +204,34 @@ impl Cluster {
         }
     }
 
-    /// Whether any ingress or service of the AWS Load Balancer Controller waits or fails.
-    pub(super) fn wants_load_balancer(&self) -> bool {
+    /// Whether any ingress or service of the AWS Load Balancer Controller waits or fails, in this namespace (empty: all).
+    pub(super) fn wants_load_balancer(&self, namespace: &str) -> bool {
         let tables = &self.snapshot.tables;
-        tables.ingresses.iter().any(|i| {
-            i.value.metadata.deletionTimestamp.is_empty() && {
-                let class = i.spec.ingressClassName.as_str();
-                let known =
-                    tables.ingress_classes.get(class).is_some_and(|c| c.spec.controller == "ingress.k8s.aws/alb");
-                let legacy = i.metadata.annotations.get("kubernetes.io/ingress.class").is_some_and(|c| c == "alb");
-                (known || legacy) && (i.status.loadBalancer.ingress.is_empty() || self.fails("Ingress", &i.metadata))
-            }
-        }) || tables.services.iter().filter(|s| s.spec.r#type == "LoadBalancer").any(|s| {
-            let ours = s.spec.loadBalancerClass == "service.k8s.aws/nlb"
-                || (s.spec.loadBalancerClass.is_empty()
-                    && matches!(nlb(&s.value.metadata, "type"), Some("external" | "nlb-ip")));
+        let here = |meta: &ObjectMeta| {
+            meta.deletionTimestamp.is_empty() && (namespace.is_empty() || meta.namespace == namespace)
+        };
+        tables.ingresses.iter().filter(|i| here(&i.value.metadata)).any(|i| {
+            let class = i.spec.ingressClassName.as_str();
+            let ours = match i.metadata.annotations.get("kubernetes.io/ingress.class") {
+                Some(annotated) => annotated == "alb",
+                None => tables.ingress_classes.get(class).is_some_and(|c| c.spec.controller == "ingress.k8s.aws/alb"),
+            };
+            ours && (i.status.loadBalancer.ingress.is_empty() || self.fails("Ingress", &i.metadata))
+        }) || tables.services.iter().filter(|s| here(&s.value.metadata)).any(|s| {
+            let ours = s.spec.r#type == "LoadBalancer"
+                && (s.spec.loadBalancerClass == "service.k8s.aws/nlb"
+                    || (s.spec.loadBalancerClass.is_empty()
+                        && matches!(nlb(&s.value.metadata, "type"), Some("external" | "nlb-ip"))));
             ours && (s.status.loadBalancer.ingress.is_empty() || self.fails("Service", &s.metadata))
         })
     }
 
     /// Whether the last word about an object is a failure to reconcile it.
     pub(super) fn fails(&self, kind: &str, meta: &ObjectMeta) -> bool {
-        self.last_event(kind, meta)
-            .is_some_and(|e| e.value.reason.starts_with("Failed") || e.value.reason == "SyncLoadBalancerFailed")
+        self.last_event(kind, meta).is_some_and(|e| outcome(e.value) == Some(false))
     }
 
-    /// The last event about the reconciliation of an object.
+    /// The last event about the reconciliation of an object: how it ended.
     pub fn last_event(&self, kind: &str, meta: &ObjectMeta) -> Option<Rec<'_, Event>> {
         let index = self.cache.events.get_or_init(|| {
             let mut index: BTreeMap<(Str, Str, Str), u32> = BTreeMap::new();
@@ -192,13 +239,10 @@ impl Cluster {
             for event in events.iter() {
                 let object = &event.value.involvedObject;
                 let of_load_balancers = matches!(object.kind.as_str(), "Ingress" | "Service" | "TargetGroupBinding");
-                if !of_load_balancers {
+                if !of_load_balancers || outcome(event.value).is_none() {
                     continue;
                 }
                 let key = (object.kind.clone(), object.namespace.clone(), object.name.clone());
-                let when = |e: &Event| {
-                    if e.lastTimestamp.is_empty() { e.eventTime.clone() } else { e.lastTimestamp.clone() }
-                };
                 let newest = index.get(&key).is_none_or(|&known| when(events.at(known).value) <= when(event.value));
                 if newest {
                     index.insert(key, event.row.index);
@@ -221,7 +265,10 @@ impl Cluster {
 
     fn asks(&self) -> Vec<Ask<'_>> {
         let tables = &self.snapshot.tables;
-        let controller = self.controllers().ok().and_then(|all| all.first().cloned());
+        let mut by_name: HashMap<&str, Row> = HashMap::new();
+        for balancer in tables.load_balancers.iter() {
+            by_name.insert(balancer.value.DNSName.as_str(), balancer.row);
+        }
         let mut groups: BTreeMap<(bool, Str), Vec<(Rec<'_, Ingress>, Owner, Option<&IngressClassParams>)>> =
             BTreeMap::new();
         for ingress in tables.ingresses.iter().filter(|i| i.metadata.deletionTimestamp.is_empty()) {
@@ -246,34 +293,68 @@ impl Cluster {
         let mut asks = Vec::new();
         for ((grouped, name), members) in groups {
             let auto = members.iter().any(|(_, owner, _)| *owner == Owner::Auto);
+            let namespace = members.first().map(|(i, _, _)| i.value.metadata.namespace.clone()).unwrap_or_default();
+            let controller = self.controller_of(&namespace);
             let params = members.iter().find_map(|(_, _, p)| *p);
-            let first = |key: &str| members.iter().find_map(|(i, _, _)| alb(&i.value.metadata, key));
-            let scheme = params
-                .map(|p| p.spec.scheme.as_str())
-                .filter(|s| !s.is_empty())
-                .or_else(|| first("scheme"))
-                .map(Str::new)
+            let said = |from_params: fn(&IngressClassParams) -> &Str, key: &str| -> Vec<(Rec<'_, Ingress>, Str)> {
+                let of = |(ingress, _, params): &(Rec<'_, Ingress>, Owner, Option<&IngressClassParams>)| {
+                    params
+                        .map(|p| from_params(p).as_str())
+                        .filter(|s| !s.is_empty())
+                        .or_else(|| alb(&ingress.value.metadata, key))
+                        .map(Str::new)
+                };
+                members.iter().filter_map(|m| Some((m.0, of(m)?))).collect()
+            };
+            let nothing: fn(&IngressClassParams) -> &Str = |_| &NOTHING;
+            let schemes = said(|p| &p.spec.scheme, "scheme");
+            let types = said(|p| &p.spec.ipAddressType, "ip-address-type");
+            let subnets = said(nothing, "subnets");
+            let names = said(|p| &p.spec.loadBalancerName, "load-balancer-name");
+            let scheme = schemes
+                .first()
+                .map(|(_, s)| s.clone())
                 .or_else(|| controller.as_ref().filter(|_| !auto).map(|c| c.scheme.clone()))
                 .unwrap_or_else(|| Str::const_new("internal"));
-            let dualstack = params
-                .map(|p| p.spec.ipAddressType.as_str())
-                .filter(|s| !s.is_empty())
-                .or_else(|| first("ip-address-type"))
-                .is_some_and(|t| t.starts_with("dualstack"));
             let deployed = members.iter().all(|(i, _, _)| !i.status.loadBalancer.ingress.is_empty());
             let failing = members.iter().any(|(i, _, _)| self.fails("Ingress", &i.metadata));
             let mut plan = blank(name, if grouped { "IngressGroup" } else { "Ingress" }, "application", scheme);
             plan.maker = Str::const_new(if auto { "auto" } else { "controller" });
             plan.wanting = !deployed || failing;
             plan.deployed = deployed;
-            plan.dualstack = dualstack;
-            plan.named = first("subnets").map(words).unwrap_or_default();
+            plan.schemeSaid = !schemes.is_empty();
+            plan.dualstack = types.first().is_some_and(|(_, t)| t.starts_with("dualstack"));
+            plan.named = subnets.first().map(|(_, s)| words(s)).unwrap_or_default();
+            for (key, opinions) in [
+                ("scheme", &schemes),
+                ("ip-address-type", &types),
+                ("subnets", &subnets),
+                ("load-balancer-name", &names),
+            ] {
+                // The order of subnets does not matter.
+                let sorted = |value: &Str| {
+                    let mut all = words(value);
+                    all.sort();
+                    all
+                };
+                let first = opinions.first().map(|(_, value)| sorted(value));
+                if plan.conflict.is_empty() && opinions.iter().any(|(_, v)| Some(sorted(v)) != first) {
+                    let each = opinions.iter().map(|(i, value)| {
+                        format!("{}/{} says {value}", i.value.metadata.namespace, i.value.metadata.name)
+                    });
+                    plan.opinions = each.collect::<Vec<_>>().join(", ").into();
+                    plan.conflict = Str::const_new(key);
+                }
+            }
+            let hostnames = members.iter().flat_map(|(i, _, _)| i.value.status.loadBalancer.ingress.iter());
+            settle(&mut plan, tables, &by_name, hostnames);
             plan.ingresses = members.iter().map(|(i, _, _)| Link::new(i.row)).collect();
-            asks.push(Ask { plan, controller: controller.clone(), params });
+            asks.push(Ask { plan, controller, params });
         }
         for service in tables.services.iter().filter(|s| s.metadata.deletionTimestamp.is_empty()) {
             let Some(maker) = self.maker_of(service.value) else { continue };
             let meta = &service.value.metadata;
+            let controller = self.controller_of(&meta.namespace);
             let inner = nlb(meta, "internal");
             let scheme = match (maker, nlb(meta, "scheme")) {
                 ("in-tree", _) => match inner {
@@ -296,13 +377,36 @@ impl Cluster {
             plan.maker = Str::const_new(maker);
             plan.wanting = !deployed || self.fails("Service", meta);
             plan.deployed = deployed;
+            plan.schemeSaid = inner.is_some() || nlb(meta, "scheme").is_some();
             plan.dualstack = nlb(meta, "ip-address-type").is_some_and(|t| t.starts_with("dualstack"));
             plan.named = nlb(meta, "subnets").map(words).unwrap_or_default();
             plan.services = vec![Link::new(service.row)];
-            asks.push(Ask { plan, controller: controller.clone(), params: None });
+            settle(&mut plan, tables, &by_name, service.value.status.loadBalancer.ingress.iter());
+            asks.push(Ask { plan, controller, params: None });
         }
         asks
     }
+}
+
+/// Finds the load balancers of a plan by the names in its status, and whether they are what is asked for.
+fn settle<'a>(
+    plan: &mut LoadBalancerPlan,
+    tables: &Tables,
+    by_name: &HashMap<&str, Row>,
+    hostnames: impl Iterator<Item = &'a LoadBalancerIngress>,
+) {
+    let mut there = false;
+    for name in hostnames.map(|i| i.hostname.as_str()).filter(|h| !h.is_empty()) {
+        there = true;
+        if let Some(&row) = by_name.get(name.strip_prefix("dualstack.").unwrap_or(name)) {
+            let link = Link::new(row);
+            if !plan.balancers.contains(&link) {
+                plan.balancers.push(link);
+            }
+        }
+    }
+    let fits = |l: &Link<LoadBalancer>| tables.load_balancers.at(l.row.index).value.Scheme == plan.scheme;
+    plan.settled = there && plan.balancers.iter().all(fits);
 }
 
 fn blank(name: Str, kind: &'static str, balancer: &'static str, scheme: Str) -> LoadBalancerPlan {
@@ -319,6 +423,11 @@ fn blank(name: Str, kind: &'static str, balancer: &'static str, scheme: Str) -> 
         scheme,
         wanting: false,
         deployed: false,
+        settled: false,
+        balancers: Vec::new(),
+        schemeSaid: false,
+        conflict: Str::default(),
+        opinions: Str::default(),
         dualstack: false,
         ingresses: Vec::new(),
         services: Vec::new(),
@@ -336,5 +445,7 @@ fn blank(name: Str, kind: &'static str, balancer: &'static str, scheme: Str) -> 
         misspelt: Vec::new(),
         closed: Vec::new(),
         lost: Vec::new(),
+        shared: Vec::new(),
+        replay: Str::default(),
     }
 }

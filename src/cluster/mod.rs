@@ -23,6 +23,7 @@ pub mod node_dns;
 pub mod node_exit;
 pub mod node_path;
 pub mod occupancy;
+pub mod plan_checks;
 pub mod pod_eni;
 pub mod pods;
 pub mod policy;
@@ -31,6 +32,7 @@ pub mod relief;
 pub mod selector;
 pub mod service_path;
 pub mod subnet_choice;
+pub mod target_group;
 pub mod targets;
 pub mod user_data;
 pub mod version;
@@ -85,6 +87,9 @@ struct Cache {
     interfaces_of_instance: OnceLock<HashMap<Str, Vec<u32>>>,
     pods: OnceLock<pods::Index>,
     controllers: OnceLock<Vec<Arc<controller::LoadBalancerController>>>,
+    slices_of_service: OnceLock<HashMap<Str, Vec<u32>>>,
+    pod_addresses: OnceLock<std::collections::HashSet<std::net::IpAddr>>,
+    bound_target_groups: OnceLock<Vec<Arc<target_group::BoundTargetGroup>>>,
     plans: OnceLock<Vec<Arc<ingress::LoadBalancerPlan>>>,
     backends: OnceLock<Vec<Arc<backend::Backend>>>,
     /// The newest event about an ingress, service or target group binding.

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Cluster;
+use super::controller::LoadBalancerController;
 use super::ingress::{Ask, LoadBalancerPlan};
 use super::version::Version;
 use crate::shape::ec2::{AvailabilityZone, RouteTable, Subnet, tag};
@@ -36,17 +37,37 @@ fn locale<'a>(cluster: &'a Cluster, subnet: &Subnet) -> Option<&'a str> {
     if !subnet.OutpostArn.is_empty() {
         return Some("outpost");
     }
-    let zones = cluster.snapshot.table::<AvailabilityZone>().ok()?;
-    let zone = zones
-        .get(&subnet.AvailabilityZone)
-        .or_else(|| zones.iter().find(|z| !z.ZoneId.is_empty() && z.ZoneId == subnet.AvailabilityZoneId))?;
-    Some(zone.value.ZoneType.as_str()).filter(|t| !t.is_empty())
+    let recorded = cluster.snapshot.table::<AvailabilityZone>().ok().and_then(|zones| {
+        zones
+            .get(&subnet.AvailabilityZone)
+            .or_else(|| zones.iter().find(|z| !z.ZoneId.is_empty() && z.ZoneId == subnet.AvailabilityZoneId))
+    });
+    match recorded.map(|z| z.value.ZoneType.as_str()).filter(|t| !t.is_empty()) {
+        Some(known) => Some(known),
+        None => locale_by_name(&subnet.AvailabilityZone),
+    }
+}
+
+/// `us-west-2a`, `us-west-2-lax-1a`, `us-west-2-wl1-las-wlz-1`: the name tells the kind.
+fn locale_by_name(zone: &str) -> Option<&'static str> {
+    match zone.split('-').count() {
+        0..=2 => None,
+        3 => Some("availability-zone"),
+        _ if zone.contains("-wl") => Some("wavelength-zone"),
+        4 if zone.starts_with("us-gov-") || zone.starts_with("us-iso") => Some("availability-zone"),
+        _ => Some("local-zone"),
+    }
 }
 
 impl Cluster {
     /// Whether any route of the subnet's route table leads to an internet gateway: what the controller calls a public
     /// subnet, whatever the route's destination and state.
     pub fn routes_to_igw(&self, subnet: &Subnet) -> Known<bool> {
+        Ok(self.route_table_of(subnet)?.value.Routes.iter().any(|r| r.GatewayId.starts_with("igw")))
+    }
+
+    /// The route table that applies to a subnet.
+    fn route_table_of(&self, subnet: &Subnet) -> Known<Rec<'_, RouteTable>> {
         let tables = self.snapshot.table::<RouteTable>()?;
         let mut main = None;
         let mut own = None;
@@ -58,10 +79,41 @@ impl Cluster {
                 main = Some(table);
             }
         }
-        match own.or(main) {
-            Some(table) => Ok(table.Routes.iter().any(|r| r.GatewayId.starts_with("igw"))),
-            None => Err(self.snapshot.missing("ec2:DescribeRouteTables", Some(&subnet.SubnetId))),
+        own.or(main).ok_or_else(|| self.snapshot.missing("ec2:DescribeRouteTables", Some(&subnet.SubnetId)))
+    }
+
+    /// Whether clients on the internet may reach a load balancer there: by an internet gateway, or by something that
+    /// inspects packets on their way (a firewall's endpoint, an appliance, a transit gateway), which we cannot look behind.
+    pub(super) fn open_to_internet(&self, subnet: &Subnet) -> Known<bool> {
+        if self.routes_to_igw(subnet)? {
+            return Ok(true);
         }
+        let table = self.route_table_of(subnet)?;
+        Ok(table.Routes.iter().any(|r| {
+            let everything = matches!(r.DestinationCidrBlock.as_str(), "0.0.0.0/0" | "0.0.0.0/1" | "128.0.0.0/1")
+                || r.DestinationIpv6CidrBlock == "::/0"
+                || !r.DestinationPrefixListId.is_empty() && r.GatewayId.is_empty();
+            everything
+                && (r.GatewayId.starts_with("vpce-")
+                    || !r.NetworkInterfaceId.is_empty()
+                    || !r.InstanceId.is_empty()
+                    || !r.TransitGatewayId.is_empty()
+                    || !r.CarrierGatewayId.is_empty()
+                    || !r.LocalGatewayId.is_empty()
+                    || !r.CoreNetworkArn.is_empty())
+        }))
+    }
+
+    /// Whether the controller looks at route tables, because no subnet has a role tag for what is asked of it.
+    pub(super) fn falls_back(&self, controller: &LoadBalancerController) -> bool {
+        let new = controller.version_number().is_some_and(|v| v >= Version(2, 12, 1));
+        if !new || !controller.gate("SubnetDiscoveryByReachability", true) {
+            return false;
+        }
+        let tagged = |key: &str| self.snapshot.tables.subnets.iter().any(|s| role_tagged(s.value, key));
+        self.plans().is_ok_and(|plans| {
+            plans.iter().any(|p| p.maker == "controller" && p.wanting && p.named.is_empty() && !tagged(&p.roleTag))
+        })
     }
 
     fn cluster_tag(&self) -> String {
@@ -84,7 +136,7 @@ impl Cluster {
         chosen
     }
 
-    fn tagged_for_others_only(&self, subnet: &Subnet) -> bool {
+    pub(super) fn tagged_for_others_only(&self, subnet: &Subnet) -> bool {
         let own = self.cluster_tag();
         tag(&subnet.Tags, &own).is_none() && subnet.Tags.iter().any(|t| t.Key.starts_with("kubernetes.io/cluster"))
     }
@@ -98,7 +150,54 @@ impl Cluster {
                 plan.reason = missing.to_string().into();
             }
         }
+        plan.replay = self.replay(&plan);
         plan
+    }
+
+    /// What became of each subnet that could have been taken.
+    fn replay(&self, plan: &LoadBalancerPlan) -> Str {
+        const SHOWN: usize = 9;
+        let subnets = &self.snapshot.tables.subnets;
+        let mut all: Vec<Link<Subnet>> =
+            [&plan.chosen, &plan.considered, &plan.suitable, &plan.misspelt].into_iter().flatten().copied().collect();
+        all.sort_by_key(|l| l.row);
+        all.dedup();
+        let chosen_of = |zone: &str| {
+            let chosen = plan.chosen.iter().map(|l| subnets.at(l.row.index));
+            chosen.into_iter().find(|s| s.AvailabilityZone == zone)
+        };
+        let mut told: Vec<String> = all
+            .iter()
+            .take(SHOWN)
+            .map(|link| {
+                let subnet = subnets.at(link.row.index).value;
+                let verdict = if plan.chosen.contains(link) {
+                    "chosen".to_owned()
+                } else if plan.foreign.contains(link) {
+                    "refused, tagged for another cluster".to_owned()
+                } else if plan.full.contains(link) {
+                    format!("refused, {} free addresses", subnet.AvailableIpAddressCount.unwrap_or_default())
+                } else if plan.noIpv6.contains(link) {
+                    "refused, no IPv6 range".to_owned()
+                } else if plan.misspelt.contains(link) {
+                    format!("not considered, its tag is not {} = 1", plan.roleTag)
+                } else if plan.considered.contains(link) {
+                    match chosen_of(&subnet.AvailabilityZone) {
+                        Some(other) => format!("refused, {} is taken in its zone", other.SubnetId),
+                        None => "considered".to_owned(),
+                    }
+                } else if plan.named.is_empty() {
+                    format!("not considered, no tag {}", plan.roleTag)
+                } else {
+                    "not named".to_owned()
+                };
+                format!("{} ({}): {verdict}", subnet.SubnetId, subnet.AvailabilityZone)
+            })
+            .collect();
+        if all.len() > SHOWN {
+            told.push(format!("and {} more", all.len() - SHOWN));
+        }
+        told.join("; ").into()
     }
 
     fn choice(&self, ask: &Ask<'_>, plan: &mut LoadBalancerPlan) -> Known<&'static str> {
@@ -115,6 +214,18 @@ impl Cluster {
         plan.suitable = links(&suitable);
         if plan.scheme != "internet-facing" && plan.scheme != "internal" {
             return Ok("scheme");
+        }
+        if plan.settled && ask.plan.named.is_empty() && ask.params.is_none_or(|p| p.spec.subnets.is_none()) {
+            // A load balancer that is there keeps its subnets; nobody looks for others.
+            let kept: Subnets<'_> = plan
+                .balancers
+                .iter()
+                .flat_map(|b| self.snapshot.tables.load_balancers.at(b.row.index).value.AvailabilityZones.iter())
+                .filter_map(|zone| table.get(&zone.SubnetId))
+                .collect();
+            plan.chosen = links(&kept);
+            plan.zones = zones(&kept);
+            return Ok(self.open(plan, &kept));
         }
         if let Some(selector) = ask.params.and_then(|p| p.spec.subnets.as_ref()) {
             return self.by_selector(ask, plan, selector, &all);
@@ -145,6 +256,8 @@ impl Cluster {
         }
         if tagged.is_empty() {
             let fallback = match version {
+                // AWS asks for the tags with EKS Auto Mode, whatever its controller could do without.
+                Some(_) if plan.maker == "auto" => false,
                 Some(version) => {
                     version >= Version(2, 12, 1)
                         && ask.controller.as_ref().is_none_or(|c| c.gate("SubnetDiscoveryByReachability", true))
@@ -178,13 +291,15 @@ impl Cluster {
         plan.considered = links(considered);
         let version = ask.controller.as_ref().and_then(|c| c.version_number());
         let checks_tag = ask.controller.as_ref().is_none_or(|c| c.gate("SubnetsClusterTagCheck", true));
+        // Before 2.3.0 the controller does not look at free addresses, and ELB refuses the choice.
+        let blind = version.is_some_and(|v| v < Version(2, 3, 0)) && plan.maker == "controller";
         let ipv6 = plan.dualstack;
         let mut eligible = Vec::new();
         let (mut others, mut exhausted, mut without) = (Vec::new(), Vec::new(), Vec::new());
         for subnet in considered {
             if checks_tag && self.tagged_for_others_only(subnet.value) {
                 others.push(*subnet);
-            } else if full(subnet.value) {
+            } else if full(subnet.value) && !blind {
                 exhausted.push(*subnet);
             } else if ipv6 && subnet.value.ipv6_cidr().is_none() {
                 without.push(*subnet);
@@ -233,11 +348,20 @@ impl Cluster {
         if ipv6 && chosen.iter().any(|s| s.value.ipv6_cidr().is_none()) {
             return "no-ipv6";
         }
+        let refused: Subnets<'_> = chosen.iter().copied().filter(|s| full(s.value)).collect();
+        if !refused.is_empty() {
+            plan.full = links(&refused);
+            return "full";
+        }
         self.open(plan, &chosen)
     }
 
+    pub(super) fn in_availability_zone(&self, subnet: &Subnet) -> bool {
+        locale(self, subnet).is_none_or(|l| l == "availability-zone")
+    }
+
     fn in_plain_zone(&self, chosen: &[Rec<'_, Subnet>]) -> bool {
-        chosen.iter().all(|s| locale(self, s.value).is_none_or(|l| l == "availability-zone"))
+        chosen.iter().all(|s| self.in_availability_zone(s.value))
     }
 
     fn locales(&self, plan: &mut LoadBalancerPlan, chosen: &[Rec<'_, Subnet>]) -> Option<&'static str> {
@@ -257,7 +381,7 @@ impl Cluster {
             return "";
         }
         let closed: Subnets<'_> =
-            chosen.iter().copied().filter(|s| self.routes_to_igw(s.value).is_ok_and(|open| !open)).collect();
+            chosen.iter().copied().filter(|s| self.open_to_internet(s.value).is_ok_and(|open| !open)).collect();
         plan.closed = links(&closed);
         if closed.is_empty() { "" } else { "not-public" }
     }
@@ -274,13 +398,17 @@ impl Cluster {
             return self.by_name(ask, plan, all);
         }
         let fits = |s: &Rec<'_, Subnet>| {
-            selector.tags.iter().all(|(key, values)| {
+            let has = |key: &str, values: &[Str]| {
                 tag(&s.value.Tags, key).is_some_and(|v| values.is_empty() || values.iter().any(|w| w == v))
-            })
+            };
+            selector.tags.iter().all(|(key, values)| has(key, values))
+                && selector.matchTags.iter().all(|t| has(&t.key, &t.values))
         };
         let found: Subnets<'_> = all.iter().copied().filter(fits).collect();
         if found.is_empty() {
-            plan.lost = selector.tags.iter().map(|(k, v)| Str::from(format!("{k}={}", v.join("|")))).collect();
+            let written = |k: &Str, v: &[Str]| Str::from(format!("{k}={}", v.join("|")));
+            let auto = selector.matchTags.iter().map(|t| written(&t.key, &t.values));
+            plan.lost = selector.tags.iter().map(|(k, v)| written(k, v)).chain(auto).collect();
             return Ok("named-missing");
         }
         Ok(self.per_zone(ask, plan, &found))
@@ -304,6 +432,15 @@ impl Cluster {
                 }
             }
         }
+        // Before 3.2.0 a Name that several subnets have finds them all, which is more than was asked for.
+        let old = ask.controller.as_ref().and_then(|c| c.version_number()).is_some_and(|v| v < Version(3, 2, 0));
+        if old && plan.maker == "controller" {
+            let share = |name: &Str| all.iter().filter(|s| tag(&s.value.Tags, "Name") == Some(&**name)).count();
+            let times = |name: &Str| plan.named.iter().filter(|n| *n == name).count();
+            plan.shared =
+                plan.named.iter().filter(|n| !n.starts_with("subnet-") && share(n) > times(n)).cloned().collect();
+            plan.shared.dedup();
+        }
         plan.considered = links(&found);
         plan.chosen = links(&found);
         plan.zones = zones(&found);
@@ -312,6 +449,9 @@ impl Cluster {
         }
         if !plan.lost.is_empty() {
             return Ok("named-missing");
+        }
+        if !plan.shared.is_empty() {
+            return Ok("named-shared");
         }
         if plan.zones.len() < found.len() {
             return Ok("named-same-zone");

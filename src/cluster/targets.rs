@@ -1,19 +1,20 @@
 //! The paths that a load balancer needs: control plane to the controller's webhook, load balancer to its targets, node
 //! to the pods behind it; and the security groups that the controller may open.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Cluster;
 use super::controller::{LoadBalancerController, flag};
 use super::reach::Reach;
-use crate::network::{Disposition, End, Flow};
+use super::worker::Worker;
+use crate::network::{Disposition, End, Flow, Trace};
 use crate::shape::ec2::{NetworkInterface, SecurityGroup, tag};
 use crate::shape::elb::{LoadBalancer, TargetGroup, TargetHealths};
-use crate::shape::k8s::{EndpointSlice, Service, TargetGroupBinding};
+use crate::shape::k8s::{EndpointSlice, ObjectMeta, Service, TargetGroupBinding};
 use crate::shape::{Link, Row, Str, derived};
-use crate::snapshot::{Known, Rec};
+use crate::snapshot::{Known, Missing, Rec};
 
 derived! {
     /// A path without which a load balancer is not deployed or has no healthy target.
@@ -37,6 +38,10 @@ derived! {
         services: Vec<Link<Service>>,
         /// What the target's health says (`Target.Timeout`).
         health: Str,
+        /// The operation that was not read, so that paths of this kind cannot be judged; empty for a path.
+        lacking: Str,
+        /// Why it was not.
+        reason: Str,
     }
 
     /// The security groups of interfaces that are targets, of which the controller opens one.
@@ -53,6 +58,11 @@ derived! {
         /// Those that should lose it.
         drop: Vec<Link<SecurityGroup>>,
     }
+}
+
+/// `namespace/name`.
+pub(super) fn full_name(meta: &ObjectMeta) -> Str {
+    compact_str::format_compact!("{}/{}", meta.namespace, meta.name)
 }
 
 fn group_ids(interface: &NetworkInterface) -> Vec<Str> {
@@ -124,14 +134,45 @@ impl Cluster {
             targetGroups: Vec::new(),
             services: Vec::new(),
             health: Str::default(),
+            lacking: Str::default(),
+            reason: Str::default(),
         }
+    }
+
+    /// In the place of the paths of a kind that cannot be judged.
+    fn lacking_path(kind: &'static str, missing: &Missing) -> Arc<LoadBalancerPath> {
+        let trace = Trace {
+            from: String::new(),
+            to: String::new(),
+            protocol: "tcp".to_owned(),
+            port: None,
+            disposition: Disposition::Unknown,
+            forward: Vec::new(),
+            back: Vec::new(),
+        };
+        Arc::new(LoadBalancerPath {
+            kind: Str::const_new(kind),
+            name: Str::default(),
+            to: Str::default(),
+            port: 0,
+            reach: Reach::new(trace),
+            groups: Vec::new(),
+            sources: Vec::new(),
+            groupsBlock: false,
+            loadBalancers: Vec::new(),
+            targetGroups: Vec::new(),
+            services: Vec::new(),
+            health: Str::default(),
+            lacking: Str::new(&missing.read),
+            reason: Str::new(&missing.reason),
+        })
     }
 
     /// The paths from load balancers to targets that are not healthy, one for each kind.
     pub fn target_paths(&self) -> Known<Vec<Arc<LoadBalancerPath>>> {
         let vpc = self.vpc_id()?;
         let tables = &self.snapshot.tables;
-        let healths = self.snapshot.table::<TargetHealths>()?;
+        self.snapshot.table::<TargetHealths>()?;
         let interfaces = self.snapshot.table::<NetworkInterface>()?;
         let balancers = self.snapshot.table::<LoadBalancer>()?;
         let mut of_balancer: BTreeMap<&str, Vec<Rec<'_, NetworkInterface>>> = BTreeMap::new();
@@ -149,11 +190,7 @@ impl Cluster {
         }
         let (ambiguous, refused) = (self.target_groups().unwrap_or_default(), self.plans_without_room_for_rules()?);
         for group in tables.target_groups.iter().filter(|g| g.VpcId == vpc) {
-            let name = super::identity::role_name(&group.value.TargetGroupArn);
-            let health = healths
-                .get(&group.value.TargetGroupName)
-                .or_else(|| healths.get(&group.value.TargetGroupArn).or_else(|| healths.get(name)));
-            let Some(health) = health else { continue };
+            let Some(health) = self.health_of(group.value) else { continue };
             for target in &health.value.TargetHealthDescriptions {
                 if target.TargetHealth.State != "unhealthy"
                     || target.TargetHealth.Reason == "Target.ResponseCodeMismatch"
@@ -229,7 +266,11 @@ impl Cluster {
             return Some((interfaces.at(of_instance.get(id)?.index), None));
         }
         let address: IpAddr = id.parse().ok()?;
-        Some((interfaces.at(self.network.interface_of(vpc, address)?.index), Some(address)))
+        let interface = interfaces.at(self.network.interface_of(vpc, address)?.index);
+        // An address of something else in the VPC is nobody's pod.
+        let instance = interface.value.Attachment.as_ref().map_or("", |a| a.InstanceId.as_str());
+        let ours = of_instance.contains_key(instance) || self.pod_addresses().contains(&address);
+        ours.then_some((interface, Some(address)))
     }
 
     /// The paths from nodes to the pods behind services with instance targets: kube-proxy forwards from every node.
@@ -248,7 +289,7 @@ impl Cluster {
         }
         // One node of each kind.
         let mut nodes: BTreeMap<(Str, Vec<Str>), Rec<'_, NetworkInterface>> = BTreeMap::new();
-        for worker in self.workers()?.iter().filter(|w| w.joined && w.kind != "fargate") {
+        for worker in self.workers()?.iter().filter(|w| w.joined && w.kind != "fargate" && !self.excluded(w)) {
             if let Some(interface) = worker.interface.map(|i| interfaces.at(i.row.index)) {
                 nodes.entry((interface.SubnetId.clone(), group_ids(interface.value))).or_insert(interface);
             }
@@ -300,26 +341,63 @@ impl Cluster {
         Ok(found.into_values().map(Arc::new).collect())
     }
 
+    /// Whether a node takes no traffic of load balancers.
+    fn excluded(&self, worker: &Worker) -> bool {
+        worker.node.is_some_and(|n| {
+            let labels = &self.snapshot.tables.nodes.at(n.row.index).value.metadata.labels;
+            labels.contains_key("node.kubernetes.io/exclude-from-external-load-balancers")
+        })
+    }
+
+    /// The addresses of all pods.
+    fn pod_addresses(&self) -> &HashSet<IpAddr> {
+        self.cache.pod_addresses.get_or_init(|| {
+            let pods = self.snapshot.tables.pods.iter();
+            pods.filter_map(|p| p.value.status.podIP.parse().ok()).collect()
+        })
+    }
+
+    /// The interfaces of a binding's targets: of the service's pods, or of the nodes.
+    pub(super) fn binding_targets(&self, binding: Rec<'_, TargetGroupBinding>) -> Known<BTreeSet<Row>> {
+        if binding.value.spec.targetType != "ip" {
+            let takes = |w: &&Arc<Worker>| w.joined && !self.excluded(w);
+            return Ok(self.workers()?.iter().filter(takes).filter_map(|w| w.interface.map(|i| i.row)).collect());
+        }
+        let slices = self.snapshot.table::<EndpointSlice>()?;
+        let vpc = self.vpc_id()?;
+        let index = self.cache.slices_of_service.get_or_init(|| {
+            let mut index: HashMap<Str, Vec<u32>> = HashMap::new();
+            for slice in slices.iter() {
+                if let Some(service) = slice.value.metadata.labels.get("kubernetes.io/service-name") {
+                    let id = compact_str::format_compact!("{}/{}", slice.value.metadata.namespace, service);
+                    index.entry(id).or_default().push(slice.row.index);
+                }
+            }
+            index
+        });
+        let meta = &binding.value.metadata;
+        let id = compact_str::format_compact!("{}/{}", meta.namespace, binding.value.spec.serviceRef.name);
+        let of_service = index.get(&id).into_iter().flatten().map(|&i| slices.at(i));
+        let addresses = of_service.flat_map(|s| s.value.endpoints.iter()).flat_map(|e| e.addresses.iter());
+        Ok(addresses.filter_map(|a| self.network.interface_of(&vpc, a.parse().ok()?)).collect())
+    }
+
     /// The sets of groups on interfaces that are targets of bindings with networking rules, each once.
     pub fn target_groups(&self) -> Known<Vec<Arc<TargetGroups>>> {
         let bindings = self.snapshot.table::<TargetGroupBinding>()?;
         let interfaces = self.snapshot.table::<NetworkInterface>()?;
-        let slices = self.snapshot.table::<EndpointSlice>()?;
         self.snapshot.table::<SecurityGroup>()?;
-        let vpc = self.vpc_id()?;
         let controller = self.controllers().ok().and_then(|all| all.first().cloned());
         let cluster =
-            controller.map(|c| c.clusterName.clone()).filter(|n| !n.is_empty()).unwrap_or_else(|| self.name());
+            controller.as_ref().map(|c| c.clusterName.clone()).filter(|n| !n.is_empty()).unwrap_or_else(|| self.name());
         let key: Str = compact_str::format_compact!("kubernetes.io/cluster/{cluster}");
-        let mut of_service: BTreeMap<Str, Vec<Rec<'_, EndpointSlice>>> = BTreeMap::new();
+        let more: Vec<(Str, Str)> = controller
+            .iter()
+            .flat_map(|c| c.targetGroupTags.iter())
+            .map(|t| t.split_once('=').map_or((t.clone(), Str::default()), |(k, v)| (Str::new(k), Str::new(v))))
+            .collect();
         if bindings.is_empty() {
             return Ok(Vec::new());
-        }
-        for slice in slices.iter() {
-            if let Some(service) = slice.value.metadata.labels.get("kubernetes.io/service-name") {
-                let id = compact_str::format_compact!("{}/{}", slice.value.metadata.namespace, service);
-                of_service.entry(id).or_default().push(slice);
-            }
         }
         let mut sets: BTreeMap<Vec<Str>, (BTreeSet<Row>, BTreeSet<Row>)> = BTreeMap::new();
         for binding in bindings.iter() {
@@ -327,24 +405,7 @@ impl Cluster {
             if !opens {
                 continue;
             }
-            let mut targets: BTreeSet<Row> = BTreeSet::new();
-            if binding.value.spec.targetType == "ip" {
-                let id = compact_str::format_compact!(
-                    "{}/{}",
-                    binding.value.metadata.namespace,
-                    binding.value.spec.serviceRef.name
-                );
-                let addresses = of_service
-                    .get(&id)
-                    .into_iter()
-                    .flatten()
-                    .flat_map(|s| s.value.endpoints.iter())
-                    .flat_map(|e| e.addresses.iter());
-                targets.extend(addresses.filter_map(|a| self.network.interface_of(&vpc, a.parse().ok()?)));
-            } else {
-                targets.extend(self.workers()?.iter().filter(|w| w.joined).filter_map(|w| w.interface.map(|i| i.row)));
-            }
-            for target in targets {
+            for target in self.binding_targets(binding)? {
                 let groups = group_ids(interfaces.at(target.index).value);
                 if groups.len() > 1 {
                     let set = sets.entry(groups).or_default();
@@ -354,6 +415,8 @@ impl Cluster {
             }
         }
         let own = self.eks().map(|e| e.value.resourcesVpcConfig.clusterSecurityGroupId.clone()).unwrap_or_default();
+        let picked =
+            |group: &SecurityGroup| more.iter().all(|(key, value)| tag(&group.Tags, key) == Some(value.as_str()));
         let mut found = Vec::new();
         for (ids, (interfaces, bindings)) in sets {
             let groups: Vec<Rec<'_, SecurityGroup>> =
@@ -362,7 +425,7 @@ impl Cluster {
                 continue;
             }
             let tagged: Vec<Rec<'_, SecurityGroup>> =
-                groups.iter().copied().filter(|g| tag(&g.value.Tags, &key).is_some()).collect();
+                groups.iter().copied().filter(|g| tag(&g.value.Tags, &key).is_some() && picked(g.value)).collect();
             // EKS tags the group that it made again, so that one keeps the tag.
             let keep =
                 tagged.iter().chain(&groups).find(|g| g.GroupId == own).or(tagged.first()).or(groups.first()).copied();
@@ -379,14 +442,19 @@ impl Cluster {
         Ok(found)
     }
 
-    /// All paths that load balancers need and that can be judged.
+    /// All paths that load balancers need; for a kind that cannot be judged, what was not read.
     pub fn load_balancer_paths(&self) -> Known<Vec<Arc<LoadBalancerPath>>> {
         let mut all = Vec::new();
-        for controller in self.controllers().unwrap_or_default() {
-            all.extend(self.webhook_paths(controller).unwrap_or_default());
+        let mut take = |kind, paths: Known<Vec<Arc<LoadBalancerPath>>>| match paths {
+            Ok(paths) => all.extend(paths),
+            Err(missing) => all.push(Self::lacking_path(kind, &missing)),
+        };
+        match self.controllers() {
+            Ok(controllers) => controllers.iter().for_each(|c| take("webhook", self.webhook_paths(c))),
+            Err(missing) => take("webhook", Err(missing)),
         }
-        all.extend(self.target_paths().unwrap_or_default());
-        all.extend(self.node_paths().unwrap_or_default());
+        take("target", self.target_paths());
+        take("node", self.node_paths());
         Ok(all)
     }
 }

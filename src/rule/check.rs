@@ -68,7 +68,7 @@ pub fn check(cluster: &Arc<Cluster>, rules: &RuleSet) -> Outcome {
         }
         if rule.symptom { &mut symptoms } else { &mut outcome.findings }.append(&mut found);
     }
-    attach(symptoms, &mut outcome.findings);
+    attach(cluster, rules, symptoms, &mut outcome.findings);
     outcome
         .findings
         .sort_by(|a, b| (a.severity, a.issue, &a.rule, &a.resource).cmp(&(b.severity, b.issue, &b.rule, &b.resource)));
@@ -112,17 +112,22 @@ fn join_same_faults(findings: &mut Vec<Diagnostic>) {
     *findings = kept;
 }
 
-/// A symptom goes with the finding of its issue that explains it; alone it is reported as it is.
-fn attach(symptoms: Vec<Diagnostic>, findings: &mut Vec<Diagnostic>) {
+/// A symptom goes with the finding that explains it; alone it is reported as unexplained.
+fn attach(cluster: &Cluster, rules: &RuleSet, symptoms: Vec<Diagnostic>, findings: &mut Vec<Diagnostic>) {
     let mut alone = Vec::new();
     for symptom in symptoms {
+        let mut around = symptom.clone();
+        around.affected.extend(surroundings(cluster, &symptom));
+        let declared = |f: &Diagnostic| {
+            rules.rules.iter().any(|r| r.id == f.rule && r.issue == f.issue && r.explains.contains(&symptom.rule))
+        };
         let cause = findings
             .iter_mut()
-            .filter(|f| {
-                // Another issue's finding explains it only when that breaks something now.
-                f.severity == Severity::Error || (f.issue == symptom.issue && f.severity <= symptom.severity)
-            })
-            .min_by_key(|f| (f.issue != symptom.issue, f.severity, f.rule.clone(), f.resource.clone()));
+            .filter(|f| f.severity == Severity::Error || (f.issue == symptom.issue && f.severity <= symptom.severity))
+            .filter(|f| declared(f) || explains(f, &symptom, &around))
+            .min_by_key(|f| {
+                (!shares(f, &symptom), f.issue != symptom.issue, f.severity, f.rule.clone(), f.resource.clone())
+            });
         match cause {
             Some(cause) => {
                 for evidence in symptom.evidence {
@@ -134,7 +139,61 @@ fn attach(symptoms: Vec<Diagnostic>, findings: &mut Vec<Diagnostic>) {
             None => alone.push(symptom),
         }
     }
+    for symptom in &mut alone {
+        symptom.because.push_str(" No other finding explains it.");
+    }
     findings.append(&mut alone);
+}
+
+fn objects(finding: &Diagnostic) -> impl Iterator<Item = &Resource> {
+    finding.affected.iter().chain([&finding.resource])
+}
+
+/// Whether two findings name the same object. All name the cluster sooner or later.
+fn shares(a: &Diagnostic, b: &Diagnostic) -> bool {
+    objects(a).filter(|o| o.kind != "Cluster").any(|o| objects(b).any(|p| o == p))
+}
+
+/// Whether a finding explains a symptom: they name the same object (`around`: or where the symptom's pods and nodes
+/// stand); or both are of one issue and they do not name different objects of one kind. What keeps nodes away explains
+/// the symptoms of pods that stand on no node.
+fn explains(cause: &Diagnostic, symptom: &Diagnostic, around: &Diagnostic) -> bool {
+    if shares(cause, around) {
+        return true;
+    }
+    if cause.issue == symptom.issue {
+        return !objects(cause).any(|o| o.kind != "Cluster" && objects(symptom).any(|p| p.kind == o.kind));
+    }
+    let pods = || objects(symptom).any(|o| matches!(o.kind.as_str(), "Pod" | "Deployment" | "DaemonSet"));
+    cause.issue == Issue::NodesCannotJoin && pods() && !objects(around).any(|o| o.kind == "Node")
+}
+
+/// Where the pods and nodes of a finding stand: nodes, instances and subnets.
+fn surroundings(cluster: &Cluster, finding: &Diagnostic) -> Vec<Resource> {
+    let tables = &cluster.snapshot.tables;
+    let mut nodes: Vec<&str> = Vec::new();
+    for object in objects(finding) {
+        match object.kind.as_str() {
+            "Pod" => nodes.extend(tables.pods.get(&object.id).map(|p| p.value.spec.nodeName.as_str())),
+            "Node" => nodes.push(&object.id),
+            _ => {}
+        }
+    }
+    let workers = cluster.workers().unwrap_or_default();
+    let instance = |object: &Resource, worker: &crate::cluster::worker::Worker| {
+        object.kind == "Instance"
+            && worker.instance.is_some_and(|i| tables.instances.at(i.row.index).value.InstanceId == object.id)
+    };
+    let mut found = Vec::new();
+    for worker in workers
+        .iter()
+        .filter(|w| nodes.contains(&w.name.as_str()) || objects(finding).any(|object| instance(object, w)))
+    {
+        found.extend(worker.node.map(|n| resource(cluster, n.row)));
+        found.extend(worker.instance.map(|i| resource(cluster, i.row)));
+        found.extend(worker.subnet.map(|s| resource(cluster, s.row)));
+    }
+    found
 }
 
 fn subjects(cluster: &Arc<Cluster>, rule: &Rule, derived: &[Subject]) -> Known<Vec<Handle>> {

@@ -36,6 +36,8 @@ pub struct Rule {
     pub docs: String,
     /// Symptoms are reported only when no finding explains them.
     pub symptom: bool,
+    /// Symptoms (ids of rules) that this fault brings about, whatever objects they name.
+    pub explains: Vec<String>,
     /// Operations whose answers the rule needs.
     pub reads: BTreeSet<&'static str>,
     /// Whether it came with `--rules`.
@@ -118,6 +120,8 @@ struct Raw {
     docs: String,
     #[serde(default)]
     symptom: bool,
+    #[serde(default)]
+    explains: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -293,8 +297,12 @@ enum Want {
     Any,
 }
 
-/// `NetworkAcl` is `networkAcl` in expressions, `VPC..` stays together: `ENIConfig` is `eniConfig`.
+/// `NetworkAcl` is `networkAcl` in expressions, `VPC..` stays together: `ENIConfig` is `eniConfig`. `namespace` is a
+/// reserved word of CEL.
 pub fn subject_name(shape: &str) -> String {
+    if shape == "Namespace" {
+        return "theNamespace".to_owned();
+    }
     let chars: Vec<char> = shape.chars().collect();
     let upper = chars.iter().take_while(|c| c.is_uppercase() || c.is_ascii_digit()).count();
     let down = if upper > 1 && upper < chars.len() { upper - 1 } else { upper };
@@ -402,6 +410,7 @@ pub fn parse(
         fixes,
         docs: raw.docs,
         symptom: raw.symptom,
+        explains: raw.explains,
         reads,
         custom,
         lets,

@@ -57,14 +57,20 @@ impl From<RuleError> for RulesError {
 }
 
 impl RuleSet {
+    /// No rules, but all that rules may use.
+    pub fn empty() -> RuleSet {
+        let subjects = functions::subjects();
+        let schemas = crate::snapshot::TABLES.iter().map(|t| (t.schema)()).chain(subjects.iter().map(|s| (s.schema)()));
+        let language = Language::new(schemas, functions::all());
+        RuleSet { rules: Vec::new(), language, subjects, replaced: Vec::new() }
+    }
+
     /// The built-in rules.
     ///
     /// # Errors
     /// A mistake in one of them.
     pub fn built_in() -> Result<RuleSet, RulesError> {
-        let subjects = functions::subjects();
-        let schemas = crate::snapshot::TABLES.iter().map(|t| (t.schema)()).chain(subjects.iter().map(|s| (s.schema)()));
-        let language = Language::new(schemas, functions::all());
+        let RuleSet { language, subjects, .. } = RuleSet::empty();
         let mut rules = Vec::with_capacity(BUILT_IN.len());
         for (issue, id, text) in BUILT_IN {
             let path = format!("rules/{issue}/{id}.yaml");

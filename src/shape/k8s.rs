@@ -238,11 +238,13 @@ shapes! {
     /// Settings of an ingress class of the AWS Load Balancer Controller.
     IngressClassParams { metadata: ObjectMeta, spec: IngressClassParamsSpec }
     /// What the class sets for its ingresses.
-    IngressClassParamsSpec { scheme: Str, targetType: Str, group: Option<IngressGroup>, subnets: Option<SubnetSelector>, ipAddressType: Str, certificateArn: Vec<Str>, namespaceSelector: Option<LabelSelector>, minimumLoadBalancerCapacity: Option<serde_json::Value> }
+    IngressClassParamsSpec { scheme: Str, targetType: Str, loadBalancerName: Str, group: Option<IngressGroup>, subnets: Option<SubnetSelector>, ipAddressType: Str, certificateArn: Vec<Str>, certificateARNs: Vec<Str>, namespaceSelector: Option<LabelSelector>, minimumLoadBalancerCapacity: Option<serde_json::Value> }
     /// A group of ingresses that share a load balancer.
     IngressGroup { name: Str }
-    /// Which subnets.
-    SubnetSelector { ids: Vec<Str>, tags: BTreeMap<Str, Vec<Str>> }
+    /// Which subnets; `matchTags` is EKS Auto Mode's form of `tags`.
+    SubnetSelector { ids: Vec<Str>, tags: BTreeMap<Str, Vec<Str>>, matchTags: Vec<SubnetTag> }
+    /// A tag that subnets carry, with one of these values.
+    SubnetTag { key: Str, values: Vec<Str> }
 
     /// Karpenter's settings for nodes on EC2.
     EC2NodeClass { metadata: ObjectMeta, spec: EC2NodeClassSpec, status: NodeClassStatus }

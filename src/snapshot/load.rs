@@ -335,7 +335,11 @@ fn by_key(key: &str) -> Option<(TableId, Source)> {
 }
 
 fn by_kind(kind: &str, api_version: &str) -> Option<TableId> {
-    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    // EKS Auto Mode has these two of the AWS Load Balancer Controller under a group of its own.
+    let group = match (kind, api_version.split_once('/').map_or("", |(group, _)| group)) {
+        ("IngressClassParams" | "TargetGroupBinding", "eks.amazonaws.com") => "elbv2.k8s.aws",
+        (_, group) => group,
+    };
     TABLES
         .iter()
         .find(|t| matches!(t.source, Source::Kind(k, g, _) if k == kind && (g == group || api_version.is_empty())))

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use eks_doctor::rule::RuleSet;
 use eks_doctor::snapshot::Snapshot;
 use serde_json::Value;
 
@@ -25,6 +26,16 @@ pub struct Change {
     pub delete_file: bool,
     /// A new file, or another content.
     pub content: Option<Value>,
+}
+
+/// The rules as built in; with `EKS_DOCTOR_RULES=1` as the files say now, so that a rule can be tried without a build.
+pub fn rules() -> RuleSet {
+    if std::env::var_os("EKS_DOCTOR_RULES").is_none() {
+        return RuleSet::built_in().unwrap_or_else(|e| panic!("{e}"));
+    }
+    let mut rules = RuleSet::empty();
+    rules.add(&Path::new(env!("CARGO_MANIFEST_DIR")).join("rules")).unwrap_or_else(|e| panic!("{e}"));
+    rules
 }
 
 pub fn fixtures() -> PathBuf {

@@ -9,9 +9,12 @@ use crate::cluster::controller::{LoadBalancerController, PermissionGap};
 use crate::cluster::controller_calls::Unreachable;
 use crate::cluster::identity::{Credentials, Trust};
 use crate::cluster::ingress::{LoadBalancerPlan, Owner, speaks_alb};
+use crate::cluster::plan_checks::DeadWebhook;
+use crate::cluster::target_group::{BindingGap, BoundTargetGroup, ClientGap};
 use crate::cluster::targets::{LoadBalancerPath, TargetGroups};
 use crate::shape::ec2::{SecurityGroup, Subnet};
-use crate::shape::k8s::{DaemonSet, Event, Ingress, IngressClass};
+use crate::shape::eks;
+use crate::shape::k8s::{DaemonSet, Event, Ingress, IngressClass, Namespace};
 use crate::shape::{Described, Shape};
 use crate::snapshot::{Known, Missing};
 
@@ -106,6 +109,97 @@ pub(super) fn functions() -> Vec<Function> {
             &["ec2:DescribeVpcEndpoints", "ec2:DescribeRouteTables", "k8s:pods"],
             "The AWS services that it calls from a subnet without a way out and without an endpoint.",
             |c, this, _| Ok(c.unreachable_services(this.value)?.into()),
+        ),
+        method::<LoadBalancerPlan>(
+            "minutes",
+            &[],
+            Ty::Int,
+            &[],
+            "How many minutes the youngest of its objects was there when the snapshot was made.",
+            |c, this, _| Ok(c.plan_minutes(this.value)?.into()),
+        ),
+        method::<LoadBalancerPlan>(
+            "smallSubnets",
+            &[],
+            Ty::List(&Ty::Object("Subnet")),
+            &[],
+            "Of the subnets that it gets those smaller than a /27.",
+            |c, this, _| Ok(c.small_subnets(this.value).into()),
+        ),
+        method::<LoadBalancerPlan>(
+            "goodSubnets",
+            &[],
+            Ty::List(&Ty::Object("Subnet")),
+            &[],
+            "Subnets that would do for it, one of each zone.",
+            |c, this, _| Ok(c.good_subnets(this.value).into()),
+        ),
+        method::<Subnet>(
+            "freeIpv6Block",
+            &[],
+            STR,
+            &[],
+            "A /64 of the VPC that it could be given; empty when the VPC has no IPv6 range left.",
+            |c, this, _| Ok(c.free_ipv6_block(this.value).into()),
+        ),
+        method::<LoadBalancerPlan>(
+            "usedUpQuota",
+            &[],
+            STR,
+            &[],
+            "The quota of load balancers that it finds used up, by the count of those that are there; else empty.",
+            |c, this, _| Ok(c.used_up_quota(this.value)?.into()),
+        ),
+        method::<LoadBalancerPlan>(
+            "certificatesKnown",
+            &[],
+            BOOL,
+            &[],
+            "True; unknown when the controller has to look certificates up in ACM and no event tells how that went.",
+            |c, this, _| Ok(c.certificates_known(this.value)?.into()),
+        ),
+        method::<LoadBalancerPlan>(
+            "backendGroupOff",
+            &[],
+            BOOL,
+            &["k8s:deployments.apps"],
+            "Whether it wants targets opened for its own security groups and the controller is told not to make the shared one.",
+            |c, this, _| Ok(c.backend_group_off(this.value).into()),
+        ),
+        method::<Namespace>(
+            "readinessGatesUseless",
+            &[],
+            BOOL,
+            &["k8s:targetgroupbindings.elbv2.k8s.aws"],
+            "Whether it asks for readiness gates although all of its target groups hold instances.",
+            |c, this, _| Ok(c.readiness_gates_useless(this.value)?.into()),
+        ),
+        method::<eks::Cluster>(
+            "groupsAutoModeMayNotOpen",
+            &[],
+            Ty::List(&Ty::Object("SecurityGroup")),
+            &["k8s:nodeclasses.eks.amazonaws.com", "iam:GetRole", "iam:GetPolicyVersion"],
+            "Security groups of EKS Auto Mode's node classes that the cluster's role may not open for load balancers.",
+            |c, _, _| Ok(c.groups_auto_mode_may_not_open()?.into()),
+        ),
+        method::<BoundTargetGroup>(
+            "unservedHealthPort",
+            &[],
+            STR,
+            &["k8s:pods"],
+            "The port of the health check, when all targets fail it and nothing of the service serves it; else empty.",
+            |c, this, _| Ok(c.health_port_unserved(this.value)?.into()),
+        ),
+        method::<BoundTargetGroup>(
+            "judged",
+            &[],
+            BOOL,
+            &["elasticloadbalancing:DescribeTargetHealth"],
+            "Whether the health of its targets was recorded; unknown when it was not.",
+            |c, this, _| match this.health {
+                Some(_) => Ok(true.into()),
+                None => Err(c.health_missing(&this.name)),
+            },
         ),
         method::<Ingress>(
             "lacksCertificate",
@@ -286,6 +380,9 @@ pub(super) fn functions() -> Vec<Function> {
             &["ec2:DescribeSecurityGroups", "ec2:DescribeNetworkAcls", "ec2:DescribeRouteTables"],
             "Whether packets and answers get through; unknown when something on the way is.",
             |_, this, _| {
+                if !this.lacking.is_empty() {
+                    return Err(Missing { read: this.lacking.to_string(), reason: this.reason.to_string() });
+                }
                 if this.reach.disposition == "unknown" {
                     return Err(Missing { read: "network path".to_owned(), reason: this.reach.notes.join("; ") });
                 }
@@ -336,6 +433,41 @@ pub(super) fn subjects() -> Vec<Subject> {
                 "k8s:pods",
             ],
             list: |c| Ok(c.load_balancer_paths()?.into_iter().map(|p| p as Arc<dyn Shape>).collect()),
+        },
+        Subject {
+            schema: BoundTargetGroup::described,
+            reads: &["elasticloadbalancing:DescribeTargetGroups", "k8s:services"],
+            list: |c| Ok(c.bound_target_groups()?.iter().map(|b| b.clone() as Arc<dyn Shape>).collect()),
+        },
+        Subject {
+            schema: ClientGap::described,
+            reads: &[
+                "elasticloadbalancing:DescribeLoadBalancers",
+                "elasticloadbalancing:DescribeTargetGroups",
+                "elasticloadbalancing:DescribeTargetHealth",
+                "ec2:DescribeSecurityGroups",
+                "ec2:DescribeNetworkInterfaces",
+            ],
+            list: |c| Ok(c.client_gaps()?.into_iter().map(|g| g as Arc<dyn Shape>).collect()),
+        },
+        Subject {
+            schema: BindingGap::described,
+            reads: &[
+                "k8s:targetgroupbindings.elbv2.k8s.aws",
+                "ec2:DescribeSecurityGroups",
+                "ec2:DescribeNetworkInterfaces",
+            ],
+            list: |c| Ok(c.binding_gaps()?.into_iter().map(|g| g as Arc<dyn Shape>).collect()),
+        },
+        Subject {
+            schema: DeadWebhook::described,
+            reads: &[
+                "k8s:mutatingwebhookconfigurations.admissionregistration.k8s.io",
+                "k8s:validatingwebhookconfigurations.admissionregistration.k8s.io",
+                "k8s:services",
+                "k8s:endpointslices.discovery.k8s.io",
+            ],
+            list: |c| Ok(c.dead_webhooks()?.into_iter().map(|w| w as Arc<dyn Shape>).collect()),
         },
         Subject {
             schema: TargetGroups::described,
