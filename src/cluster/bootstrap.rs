@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::Cluster;
+use super::user_data;
 use super::worker::Worker;
 use crate::shape::ec2::{AutoScalingGroup, Instance, LaunchTemplateVersion, tag};
 use crate::shape::eks::Nodegroup;
@@ -46,31 +47,6 @@ struct Said {
     authority: bool,
     family: String,
     cidr: String,
-}
-
-/// Decodes base64 (RFC 4648), line breaks aside.
-fn base64(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
-    let (mut held, mut bits) = (0u32, 0);
-    for c in text.bytes().filter(|c| !c.is_ascii_whitespace()) {
-        let value = match c {
-            b'A'..=b'Z' => c - b'A',
-            b'a'..=b'z' => c - b'a' + 26,
-            b'0'..=b'9' => c - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            b'=' => break,
-            _ => return None,
-        };
-        held = held << 6 | u32::from(value);
-        bits += 6;
-        if bits >= 8 {
-            bits -= 8;
-            bytes.push((held >> bits) as u8);
-            held &= (1 << bits) - 1;
-        }
-    }
-    Some(bytes)
 }
 
 /// The text after `key` up to the end of the line, quotes and blanks aside.
@@ -189,9 +165,9 @@ impl Cluster {
     ) -> Bootstrap {
         let data = &template.value.LaunchTemplateData;
         let custom = nodegroup.is_none_or(|n| n.value.amiType == "CUSTOM" || !data.ImageId.is_empty());
-        let said = match base64(&data.UserData).map(String::from_utf8) {
-            Some(Ok(text)) => read(&text),
-            _ => Said { style: "unreadable", ..Said::default() },
+        let said = match user_data::decode(&data.UserData) {
+            Some(text) => read(&text),
+            None => Said { style: "unreadable", ..Said::default() },
         };
         let windows = nodegroup.is_some_and(|n| n.value.amiType.starts_with("WINDOWS"));
         let (fault, found) = if custom && !windows { self.bootstrap_fault(&said) } else { ("none", String::new()) };
@@ -279,7 +255,6 @@ mod tests {
 
     #[test]
     fn user_data_is_read() {
-        assert_eq!(base64("aGVsbG8=").as_deref(), Some("hello".as_bytes()));
         let said =
             read("#!/bin/bash\n/etc/eks/bootstrap.sh 'prod' \\\n --apiserver-endpoint https://a --b64-cluster-ca B\n");
         assert_eq!((said.style, said.cluster.as_str(), said.endpoint.as_str()), ("bootstrap.sh", "prod", "https://a"));

@@ -1,16 +1,17 @@
-//! CoreDNS as it runs: its pods, service, configuration, rights, and why it does not start.
+//! CoreDNS as it runs: its pods, service, rights, and why it does not start.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::Cluster;
-use super::corefile;
 use super::pods::ended;
 use super::selector::{covers, selects};
 use super::version::Version;
 use crate::shape::ec2::{DhcpOptions, Vpc};
 use crate::shape::eks::{Addon, FargateProfile};
-use crate::shape::k8s::{ClusterRole, ConfigMap, DaemonSet, Deployment, EndpointSlice, Node, Pod, Service};
+use crate::shape::k8s::{
+    ClusterRole, ConfigMap, Container, DaemonSet, Deployment, EndpointSlice, Node, Pod, PodDisruptionBudget, Service,
+};
 use crate::shape::{Link, Str, derived};
 use crate::snapshot::{Known, Rec};
 
@@ -26,6 +27,8 @@ derived! {
         notReady: Vec<Link<Pod>>,
         /// Machines that have joined, Fargate aside.
         nodes: i64,
+        /// Nodes of Fargate pods.
+        fargate: i64,
         /// Nodes that run CoreDNS pods.
         hosts: i64,
         /// Why pods are not scheduled: `selector`, `taints`, `resources`, `fargate-older`, `fargate-annotation`,
@@ -38,30 +41,16 @@ derived! {
         profile: Option<Link<FargateProfile>>,
         /// `OOMKilled`, `CrashLoopBackOff`, `ImagePullBackOff` ...; empty when no container is stuck.
         stuck: Str,
-    }
-
-    /// The configuration of CoreDNS.
-    CoreDnsConfig {
-        configMap: Link<ConfigMap>,
-        deployment: Option<Link<Deployment>>,
-        version: Str,
-        ready: i64,
-        /// What this version refuses to start with; empty when nothing.
-        faults: Vec<Str>,
-        instead: Vec<Str>,
-        line: i64,
-        /// A readiness probe asks `/ready` and no block has the plugin.
-        lacksReady: bool,
-        /// A liveness probe asks `/health` and no block has the plugin.
-        lacksHealth: bool,
-        /// No block answers for the cluster's names.
-        lacksKubernetes: bool,
-        /// Names outside the cluster are not forwarded.
-        lacksForward: bool,
-        /// Where CoreDNS forwards to itself.
-        loops: Vec<Str>,
-        /// TCP to the VPC's resolver.
-        forcesTcp: bool,
+        /// `nodeSelector` or `affinity` of the pods, when that keeps them away.
+        asked: Str,
+        /// Keys of the taints that keep them away.
+        taintKeys: Vec<Str>,
+        /// The add-on's configuration without what keeps the pods away, as JSON; empty when it is no JSON.
+        addonValues: Str,
+        /// Nobody answers, and the ConfigMap with the Corefile is gone.
+        lacksCorefile: bool,
+        /// Memory limit of its container in MiB; 0 for none.
+        memoryLimit: i64,
     }
 
     /// What the service account of CoreDNS may read.
@@ -86,7 +75,31 @@ derived! {
         selector: Str,
         /// Whether it has UDP port 53.
         serves: bool,
+        /// The port of the pods that it leads to, when CoreDNS listens on others only.
+        deafPort: Str,
+        /// `internalTrafficPolicy: Local`, and nothing but the pods of the same node answers.
+        onlyLocal: bool,
+        /// Ready nodes without a CoreDNS pod of their own.
+        uncovered: Vec<Link<Node>>,
     }
+
+    /// PodDisruptionBudgets over CoreDNS.
+    CoreDnsBudgets {
+        deployment: Link<Deployment>,
+        all: Vec<Link<PodDisruptionBudget>>,
+        /// Those besides the add-on's own (or the oldest).
+        others: Vec<Link<PodDisruptionBudget>>,
+    }
+}
+
+/// Seconds of `2026-01-02T03:04:05Z` since some day.
+fn seconds(time: &str) -> Option<i64> {
+    let part = |from: usize, to: usize| time.get(from..to)?.parse::<i64>().ok();
+    let (year, month, day) = (part(0, 4)?, part(5, 7)?, part(8, 10)?);
+    // Days from civil dates, with March as the first month.
+    let (y, m) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let days = 365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day;
+    Some(((days * 24 + part(11, 13)?) * 60 + part(14, 16)?) * 60 + part(17, 19)?)
 }
 
 /// Text of labels, `a=b,c=d`.
@@ -98,19 +111,29 @@ impl Cluster {
     /// The deployment of CoreDNS.
     pub fn coredns_deployment(&self) -> Option<Rec<'_, Deployment>> {
         let table = &self.snapshot.tables.deployments;
-        table.get("kube-system/coredns").or_else(|| {
-            table.iter().find(|d| {
-                d.metadata.namespace == "kube-system"
-                    && d.metadata.labels.get("k8s-app").is_some_and(|a| a == "kube-dns")
-                    && !d.metadata.name.contains("autoscaler")
+        let system = || {
+            table.iter().filter(|d| d.metadata.namespace == "kube-system" && !d.metadata.name.contains("autoscaler"))
+        };
+        table
+            .get("kube-system/coredns")
+            .or_else(|| system().find(|d| d.metadata.labels.get("k8s-app").is_some_and(|a| a == "kube-dns")))
+            .or_else(|| {
+                let selector = self.kube_dns_selector()?;
+                system().find(|d| covers(selector, &d.value.spec.template.metadata.labels))
             })
-        })
+    }
+
+    /// What the service kube-dns selects, when it selects something.
+    fn kube_dns_selector(&self) -> Option<&BTreeMap<Str, Str>> {
+        let service = self.snapshot.tables.services.get("kube-system/kube-dns")?;
+        Some(&service.value.spec.selector).filter(|s| !s.is_empty())
     }
 
     /// The pods of CoreDNS that have not ended and are not being deleted.
     pub fn coredns_pods(&self) -> Known<Vec<Rec<'_, Pod>>> {
         let pods = self.snapshot.table::<Pod>()?;
         let deployment = self.coredns_deployment();
+        let selector = self.kube_dns_selector();
         Ok(pods
             .iter()
             .filter(|p| {
@@ -120,7 +143,10 @@ impl Cluster {
                 Some(d) if !d.spec.selector.matchLabels.is_empty() => {
                     selects(&d.value.spec.selector, &p.metadata.labels)
                 }
-                _ => p.metadata.labels.get("k8s-app").is_some_and(|a| a == "kube-dns"),
+                _ => {
+                    p.metadata.labels.get("k8s-app").is_some_and(|a| a == "kube-dns")
+                        || selector.is_some_and(|s| covers(s, &p.metadata.labels))
+                }
             })
             .collect())
     }
@@ -151,7 +177,7 @@ impl Cluster {
     }
 
     /// How many CoreDNS pods answer: ready endpoints of kube-dns, else ready pods.
-    fn coredns_ready(&self) -> Known<i64> {
+    pub(super) fn coredns_ready(&self) -> Known<i64> {
         if let Ok(slices) = self.snapshot.table::<EndpointSlice>() {
             let mut mine = slices.iter().filter(|s| {
                 s.metadata.namespace == "kube-system"
@@ -170,14 +196,20 @@ impl Cluster {
         Ok(self.coredns_pods()?.iter().filter(|p| is_ready(p.value)).count() as i64)
     }
 
+    /// Whether something was made within two minutes before the snapshot was taken: time enough to start.
+    pub(super) fn is_new(&self, created: &str) -> bool {
+        let Some(now) = self.snapshot.manifest.recorded_at.as_deref().and_then(seconds) else { return false };
+        seconds(created).is_some_and(|then| now - then < 120)
+    }
+
     /// The add-on of this name.
-    fn addon(&self, name: &str) -> Option<Rec<'_, Addon>> {
+    pub(super) fn addon(&self, name: &str) -> Option<Rec<'_, Addon>> {
         let cluster = self.name();
         let mut addons = self.snapshot.tables.addons.iter();
         addons.find(|a| a.addonName == name && (a.clusterName == cluster || a.clusterName.is_empty()))
     }
 
-    fn coredns_version(&self) -> Option<Version> {
+    pub(super) fn coredns_version(&self) -> Option<Version> {
         let deployment = self.coredns_deployment()?;
         Version::of_image(&deployment.value.spec.template.spec.containers.first()?.image)
     }
@@ -189,115 +221,54 @@ impl Cluster {
         if deployment.is_none() && (self.auto_mode() || deployments.is_empty()) {
             return Ok(None);
         }
-        let pods = self.coredns_pods()?;
-        let not_ready: Vec<Rec<'_, Pod>> = pods.iter().filter(|p| !is_ready(p.value)).copied().collect();
         let nodes = self.snapshot.table::<Node>()?;
+        if self.auto_mode() && nodes.iter().all(|n| is_auto(n.value)) {
+            return Ok(None);
+        }
+        let pods = self.coredns_pods()?;
+        let ready = self.coredns_ready()?;
+        // While others answer, one that was made just now is not late yet.
+        let not_ready: Vec<Rec<'_, Pod>> = pods
+            .iter()
+            .filter(|p| !is_ready(p.value) && (ready == 0 || !self.is_new(&p.metadata.creationTimestamp)))
+            .copied()
+            .collect();
+        let container = deployment.and_then(|d| d.value.spec.template.spec.containers.first());
+        let addon = self.addon("coredns");
         let mut state = CoreDnsPods {
             deployment: deployment.map(|d| Link::new(d.row)),
-            addon: self.addon("coredns").map(|a| Link::new(a.row)),
+            addon: addon.map(|a| Link::new(a.row)),
             replicas: deployment.map_or(pods.len() as i64, |d| d.spec.replicas.unwrap_or(1)),
-            ready: self.coredns_ready()?,
+            ready,
             pods: pods.iter().map(|p| Link::new(p.row)).collect(),
             notReady: not_ready.iter().map(|p| Link::new(p.row)).collect(),
             nodes: nodes.iter().filter(|n| !is_fargate(n.value)).count() as i64,
-            hosts: pods.iter().map(|p| p.value.spec.nodeName.as_str()).collect::<std::collections::BTreeSet<_>>().len()
-                as i64,
+            fargate: nodes.iter().filter(|n| is_fargate(n.value)).count() as i64,
+            hosts: pods.iter().map(|p| p.value.spec.nodeName.as_str()).collect::<BTreeSet<_>>().len() as i64,
             unscheduled: Str::default(),
             scheduler: Str::default(),
             hindrance: Str::default(),
             profile: None,
             stuck: Str::default(),
+            asked: Str::default(),
+            taintKeys: Vec::new(),
+            addonValues: Str::default(),
+            lacksCorefile: false,
+            memoryLimit: container.map_or(0, memory_limit),
         };
         if let Some(pending) = not_ready.iter().find(|p| p.value.spec.nodeName.is_empty()) {
             self.explain_pending(&mut state, pending.value, nodes.iter())?;
         }
         state.stuck = not_ready.iter().find_map(|p| stuck(p.value)).unwrap_or_default();
+        state.addonValues = addon.map(|a| settings_without(&a.value.configurationValues, &state)).unwrap_or_default();
+        let maps = self.snapshot.whole::<ConfigMap>();
+        let eks = container.is_some_and(|c| c.image.contains("/eks/coredns"));
+        let creating = not_ready.iter().any(|p| waits_for_creation(p.value));
+        state.lacksCorefile = state.ready == 0
+            && eks
+            && creating
+            && maps.is_ok_and(|m| !m.is_empty() && m.get("kube-system/coredns").is_none());
         Ok(Some(state))
-    }
-
-    /// The Corefile of CoreDNS and what is wrong with it; `None` when CoreDNS has none (Auto Mode).
-    pub fn coredns_config(&self) -> Known<Option<CoreDnsConfig>> {
-        let maps = self.snapshot.whole::<ConfigMap>()?;
-        let Some(map) = maps.get("kube-system/coredns") else { return Ok(None) };
-        let Some(text) = map.value.data.get("Corefile") else { return Ok(None) };
-        let deployment = self.coredns_deployment();
-        let version = self.coredns_version();
-        let containers = deployment.map(|d| &d.value.spec.template.spec.containers);
-        let container = containers.and_then(|c| c.first());
-        let probes = |path: &str, probe: Option<&crate::shape::k8s::Probe>| {
-            probe.and_then(|p| p.httpGet.as_ref()).is_some_and(|g| g.path == path)
-        };
-        let mut config = CoreDnsConfig {
-            configMap: Link::new(map.row),
-            deployment: deployment.map(|d| Link::new(d.row)),
-            version: version.map(|v| Str::from(v.to_string())).unwrap_or_default(),
-            ready: self.coredns_ready().unwrap_or(1),
-            faults: Vec::new(),
-            instead: Vec::new(),
-            line: 0,
-            lacksReady: false,
-            lacksHealth: false,
-            lacksKubernetes: false,
-            lacksForward: false,
-            loops: Vec::new(),
-            forcesTcp: false,
-        };
-        let blocks = match corefile::parse(text) {
-            Ok(blocks) => blocks,
-            Err(fault) => {
-                config.line = fault.line as i64;
-                config.faults.push(Str::from(fault.what));
-                return Ok(Some(config));
-            }
-        };
-        let eks_image = container.is_some_and(|c| c.image.contains("/eks/coredns:"));
-        for fault in corefile::faults(&blocks, version, eks_image) {
-            if config.line == 0 {
-                config.line = fault.line as i64;
-            }
-            config.faults.push(Str::from(fault.what));
-            config.instead.extend((!fault.instead.is_empty()).then(|| Str::from(fault.instead)));
-        }
-        let imports = blocks.iter().any(corefile::ServerBlock::imports);
-        let has = |name: &str| imports || blocks.iter().any(|b| b.plugin(name).is_some());
-        config.lacksReady = !has("ready") && probes("/ready", container.and_then(|c| c.readinessProbe.as_ref()));
-        config.lacksHealth = !has("health") && probes("/health", container.and_then(|c| c.livenessProbe.as_ref()));
-        config.lacksKubernetes = !has("kubernetes");
-        let root = |b: &&corefile::ServerBlock| !b.is_snippet() && b.zones().any(|z| z == ".");
-        config.lacksForward = !imports
-            && blocks
-                .iter()
-                .filter(root)
-                .all(|b| ["forward", "grpc", "proxy", "template", "erratic"].iter().all(|p| b.plugin(p).is_none()));
-        let own: Vec<Str> = self
-            .snapshot
-            .tables
-            .services
-            .get("kube-system/kube-dns")
-            .map(|s| vec![s.value.spec.clusterIP.clone()])
-            .unwrap_or_default();
-        let custom = self.custom_resolvers();
-        for block in &blocks {
-            for forward in block.directives.iter().filter(|d| d.name == "forward") {
-                for upstream in forward.arguments.iter().skip(1) {
-                    let bare = upstream.trim_start_matches("dns://");
-                    let host = bare.strip_suffix(":53").unwrap_or(bare);
-                    let own_port = host.parse::<IpAddr>().is_ok();
-                    if own_port
-                        && (own.iter().any(|o| o == host) || host.parse::<IpAddr>().is_ok_and(|a| a.is_loopback()))
-                    {
-                        config.loops.push(Str::new(host));
-                    }
-                }
-                let tcp = forward.options.iter().any(|o| o.first().is_some_and(|w| w == "force_tcp"));
-                let vpc = forward.arguments.iter().skip(1).any(|u| match u.parse::<IpAddr>() {
-                    Ok(address) => self.is_vpc_resolver(address),
-                    Err(_) => u.starts_with('/') && custom.as_ref().map_or(true, Vec::is_empty),
-                });
-                config.forcesTcp |= tcp && vpc;
-            }
-        }
-        Ok(Some(config))
     }
 
     /// The resolvers of the VPC's DHCP options that are not Amazon's.
@@ -397,6 +368,12 @@ impl Cluster {
             .or_else(|| services.iter().find(|s| expected.iter().any(|e| s.spec.clusterIP == e.to_string())));
         let pods = self.coredns_pods()?;
         let selector = service.map(|s| &s.value.spec.selector);
+        let hosts: BTreeSet<&Str> = pods.iter().map(|p| &p.value.spec.nodeName).collect();
+        let uncovered = self.snapshot.table::<Node>()?.iter().filter(|n| {
+            let ready = n.status.conditions.iter().any(|c| c.r#type == "Ready" && c.status == "True");
+            ready && !is_auto(n.value) && !hosts.contains(&n.value.metadata.name)
+        });
+        let uncovered = uncovered.map(|n| Link::new(n.row)).collect();
         Ok(Some(DnsService {
             service: service.map(|s| Link::new(s.row)),
             deployment: deployment.map(|d| Link::new(d.row)),
@@ -408,6 +385,58 @@ impl Cluster {
                 .count() as i64,
             selector: selector.map(|s| Str::from(shown(s))).unwrap_or_default(),
             serves: service.is_some_and(|s| s.spec.ports.iter().any(|p| p.port == Some(53) && p.protocol == "UDP")),
+            deafPort: service.and_then(|s| self.deaf_port(s.value, &pods)).map(Str::from).unwrap_or_default(),
+            onlyLocal: service.is_some_and(|s| s.spec.internalTrafficPolicy == "Local")
+                && self.node_local_addresses()?.is_empty(),
+            uncovered,
+        }))
+    }
+
+    /// The port of the pods that kube-dns leads to, when no block of the Corefile listens there.
+    fn deaf_port(&self, service: &Service, pods: &[Rec<'_, Pod>]) -> Option<String> {
+        let text = self.snapshot.tables.config_maps.get("kube-system/coredns")?.value.data.get("Corefile")?;
+        let blocks = super::corefile::parse(text).ok()?;
+        let port = service.spec.ports.iter().find(|p| p.port == Some(53) && p.protocol == "UDP")?;
+        let target = match port.targetPort.as_int() {
+            Some(number) => number,
+            None if port.targetPort.as_str().is_empty() => 53,
+            None => {
+                let ports = pods.iter().flat_map(|p| p.value.spec.containers.iter().flat_map(|c| &c.ports));
+                let mut named = ports.filter(|c| c.name == port.targetPort.as_str());
+                match named.next() {
+                    Some(named) => named.containerPort?,
+                    None if pods.is_empty() => return None,
+                    None => return Some(port.targetPort.as_str().to_owned()),
+                }
+            }
+        };
+        let open = blocks.iter().filter(|b| !b.is_snippet()).any(|b| b.ports().any(|p| p == target));
+        // A variable of the environment may stand for any port.
+        (!open && !text.contains("{$") && !text.contains("{%")).then(|| target.to_string())
+    }
+
+    /// The budgets over the pods of CoreDNS; `None` without a deployment.
+    pub fn coredns_budgets(&self) -> Known<Option<CoreDnsBudgets>> {
+        let budgets = self.snapshot.whole::<PodDisruptionBudget>()?;
+        self.snapshot.table::<Deployment>()?;
+        let Some(deployment) = self.coredns_deployment() else { return Ok(None) };
+        let labels = &deployment.value.spec.template.metadata.labels;
+        let mut all: Vec<Rec<'_, PodDisruptionBudget>> = budgets
+            .iter()
+            .filter(|b| b.metadata.namespace == deployment.metadata.namespace)
+            .filter(|b| {
+                let selector = &b.value.spec.selector;
+                // One without a selector of its own selects nothing that we know of.
+                (!selector.matchLabels.is_empty() || !selector.matchExpressions.is_empty()) && selects(selector, labels)
+            })
+            .collect();
+        all.sort_by_key(|b| {
+            (!b.metadata.labels.contains_key("eks.amazonaws.com/component"), &b.value.metadata.creationTimestamp, b.row)
+        });
+        Ok(Some(CoreDnsBudgets {
+            deployment: Link::new(deployment.row),
+            all: all.iter().map(|b| Link::new(b.row)).collect(),
+            others: all.iter().skip(1).map(|b| Link::new(b.row)).collect(),
         }))
     }
 
@@ -434,7 +463,61 @@ impl Cluster {
     }
 }
 
-fn is_ready(pod: &Pod) -> bool {
+/// Whether a node is one of EKS Auto Mode, which answers DNS by itself.
+fn is_auto(node: &Node) -> bool {
+    node.metadata.labels.get("eks.amazonaws.com/compute-type").is_some_and(|t| t == "auto")
+}
+
+/// The memory limit of a container in MiB, 0 for none.
+pub(super) fn memory_limit(container: &Container) -> i64 {
+    let Some(limit) = container.resources.as_ref().and_then(|r| r.limits.get("memory")) else { return 0 };
+    let text = limit.as_str();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let Ok(number) = text[..digits].parse::<i64>() else { return 0 };
+    match &text[digits..] {
+        "" => number >> 20,
+        "Ki" => number >> 10,
+        "Mi" => number,
+        "Gi" => number.saturating_mul(1024),
+        "k" => number.saturating_mul(1000) >> 20,
+        "M" => number.saturating_mul(1_000_000) >> 20,
+        "G" => number.saturating_mul(1_000_000_000) >> 20,
+        _ => 0,
+    }
+}
+
+/// Whether a pod has its node and waits for what it mounts.
+fn waits_for_creation(pod: &Pod) -> bool {
+    !pod.spec.nodeName.is_empty()
+        && pod
+            .status
+            .containerStatuses
+            .iter()
+            .any(|s| s.state.as_ref().and_then(|s| s.waiting.as_ref()).is_some_and(|w| w.reason == "ContainerCreating"))
+}
+
+/// The add-on's settings without the selector or affinity that keeps its pods away, with tolerations of the taints
+/// that do.
+fn settings_without(values: &str, state: &CoreDnsPods) -> Str {
+    let Ok(serde_json::Value::Object(mut settings)) = serde_json::from_str(values) else { return Str::default() };
+    match state.unscheduled.as_str() {
+        "selector" => {
+            settings.remove(state.asked.as_str());
+        }
+        "taints" => {
+            let tolerations = settings.entry("tolerations").or_insert_with(|| serde_json::json!([]));
+            if let Some(list) = tolerations.as_array_mut() {
+                list.extend(
+                    state.taintKeys.iter().map(|k| serde_json::json!({"key": k.as_str(), "operator": "Exists"})),
+                );
+            }
+        }
+        _ => return Str::default(),
+    }
+    Str::from(serde_json::Value::Object(settings).to_string())
+}
+
+pub(super) fn is_ready(pod: &Pod) -> bool {
     pod.status.conditions.iter().any(|c| c.r#type == "Ready" && c.status == "True")
 }
 

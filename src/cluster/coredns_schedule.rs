@@ -65,6 +65,8 @@ impl Cluster {
         if fitting.is_empty() {
             state.unscheduled = Str::const_new("selector");
             state.hindrance = Str::from(wanted(&pod.spec));
+            let labelled = machines.iter().any(|n| covers(&pod.spec.nodeSelector, &n.metadata.labels));
+            state.asked = Str::const_new(if labelled { "affinity" } else { "nodeSelector" });
             return Ok(());
         }
         let hindering = |n: &Node| -> Vec<Taint> {
@@ -85,6 +87,8 @@ impl Cluster {
                     }
                 })
                 .collect();
+            let keys: BTreeSet<&Str> = kept.iter().flatten().filter(|t| !is_lifecycle(t)).map(|t| &t.key).collect();
+            state.taintKeys = keys.into_iter().cloned().collect();
             // A node that is only not ready yet would do once it is.
             let waiting = kept.iter().any(|t| t.iter().all(is_lifecycle));
             state.unscheduled = Str::const_new(if waiting || real.is_empty() { "nodes-not-ready" } else { "taints" });

@@ -8,6 +8,8 @@ pub struct ServerBlock {
     /// As written: `.:53`, `example.org`, `dns://.`.
     pub keys: Vec<String>,
     pub directives: Vec<Directive>,
+    /// The line with its opening brace, 1-based.
+    pub line: usize,
 }
 
 /// A plugin and its arguments.
@@ -81,8 +83,16 @@ fn words(text: &str) -> Vec<Word> {
 pub fn parse(text: &str) -> Result<Vec<ServerBlock>, Fault> {
     let fault = |line: usize, what: &str| Fault { line, what: what.to_owned(), instead: String::new() };
     let mut blocks = Vec::new();
-    let all = words(text);
+    let mut all = words(text);
     let last = all.last().map_or(1, |w| w.line);
+    if !all.is_empty() && !all.iter().any(|w| w.text == "{" || w.text == "}") {
+        // A single block may go without braces: its first line is the zones.
+        let first = all[0].line;
+        let brace = |text: &str, line| Word { text: text.to_owned(), line };
+        let keys = all.iter().take_while(|w| w.line == first).count();
+        all.insert(keys, brace("{", first));
+        all.push(brace("}", last + 1));
+    }
     let mut at = 0;
     while at < all.len() {
         let mut keys = Vec::new();
@@ -100,6 +110,7 @@ pub fn parse(text: &str) -> Result<Vec<ServerBlock>, Fault> {
             }
             return Err(fault(last, "a server block without braces"));
         }
+        let line = all[at].line;
         at += 1;
         let mut directives: Vec<Directive> = Vec::new();
         loop {
@@ -137,7 +148,7 @@ pub fn parse(text: &str) -> Result<Vec<ServerBlock>, Fault> {
             }
             directives.push(directive);
         }
-        blocks.push(ServerBlock { keys, directives });
+        blocks.push(ServerBlock { keys, directives, line });
     }
     Ok(blocks)
 }
@@ -149,6 +160,18 @@ impl ServerBlock {
             let key = key.split_once("://").map_or(key.as_str(), |(_, rest)| rest);
             let zone = key.rsplit_once(':').filter(|(_, p)| p.bytes().all(|b| b.is_ascii_digit())).map_or(key, |k| k.0);
             if zone.is_empty() { "." } else { zone }
+        })
+    }
+    /// The ports that it listens on.
+    pub fn ports(&self) -> impl Iterator<Item = i64> {
+        self.keys.iter().map(|key| {
+            let (scheme, rest) = key.split_once("://").unwrap_or(("dns", key));
+            let usual = match scheme {
+                "tls" | "quic" => 853,
+                "https" | "https3" | "grpc" => 443,
+                _ => 53,
+            };
+            rest.rsplit_once(':').and_then(|(_, p)| p.parse().ok()).unwrap_or(usual)
         })
     }
     /// A snippet, which serves nothing by itself.
@@ -261,17 +284,80 @@ pub fn faults(blocks: &[ServerBlock], version: Option<Version>, default_build: b
             _ => {}
         }
     }
-    // A server block must not serve a zone twice on one port.
+    // No two blocks may serve a zone on one port, unless addresses or views (1.10) tell them apart.
     let mut seen = std::collections::BTreeSet::new();
-    for key in blocks.iter().filter(|b| !b.is_snippet() && b.plugin("bind").is_none()).flat_map(|b| &b.keys) {
-        let plain = key.trim_start_matches("dns://");
-        let plain = plain.strip_suffix(":53").unwrap_or(plain);
-        if !seen.insert(if plain.is_empty() { "." } else { plain }) {
-            let what = format!("the zone {plain} is served by two blocks");
-            found.push(Fault { line: 1, what, instead: String::new() });
+    let apart =
+        |b: &ServerBlock| b.is_snippet() || b.imports() || ["bind", "view"].iter().any(|p| b.plugin(p).is_some());
+    for block in blocks.iter().filter(|b| !apart(b)) {
+        for key in &block.keys {
+            let plain = key.trim_start_matches("dns://");
+            let plain = plain.strip_suffix(":53").unwrap_or(plain);
+            if !seen.insert(if plain.is_empty() { "." } else { plain }) {
+                let what = format!("the zone {plain} is served by two blocks");
+                found.push(Fault { line: block.line, what, instead: String::new() });
+            }
         }
     }
     found
+}
+
+/// What is to be changed in a Corefile.
+#[derive(Debug, Default)]
+pub struct Repair<'a> {
+    /// Addresses after `forward` that are CoreDNS itself.
+    pub loops: Vec<&'a str>,
+    pub drop_force_tcp: bool,
+    /// Plugins that the block of the root zone lacks.
+    pub add: Vec<&'static str>,
+}
+
+/// The Corefile with what [`faults`] knows a remedy for, and the `repair`, mended line by line.
+pub fn mend(text: &str, blocks: &[ServerBlock], faults: &[Fault], repair: &Repair<'_>) -> String {
+    let root = blocks.iter().find(|b| !b.is_snippet() && b.zones().any(|z| z == "."));
+    let removed = |word: &str, number: usize| {
+        let of = blocks.iter().flat_map(|b| &b.directives).rfind(|d| d.line < number);
+        matches!(word, "upstream" | "resyncperiod")
+            && of.is_some_and(|d| d.name == "kubernetes" && faults.iter().any(|f| f.line == d.line))
+    };
+    let mut lines: Vec<String> = Vec::new();
+    for (i, line) in text.lines().enumerate() {
+        let number = i + 1;
+        let first = line.split_whitespace().next().unwrap_or_default();
+        let fault = faults.iter().find(|f| f.line == number && !f.instead.is_empty());
+        if (repair.drop_force_tcp && first == "force_tcp") || removed(first, number) {
+            continue;
+        }
+        match (first, fault) {
+            ("proxy", Some(fault)) => lines.push(line.replacen("proxy", &fault.instead, 1)),
+            ("federation", Some(_)) if !line.contains('{') => continue,
+            ("forward", Some(fault)) if !line.contains('{') => {
+                lines.push(line.replacen(line.trim(), &fault.instead, 1));
+            }
+            ("forward", _) if repair.loops.iter().any(|l| line.contains(l)) => {
+                let own = |w: &str| repair.loops.iter().any(|l| w.contains(l));
+                let mut words: Vec<&str> = line.split_whitespace().filter(|w| !own(w)).collect();
+                let names_none = words.iter().filter(|w| **w != "{").count() < 3;
+                if names_none {
+                    words.insert(2.min(words.len()), "/etc/resolv.conf");
+                }
+                let indent = &line[..line.len() - line.trim_start().len()];
+                lines.push(format!("{indent}{}", words.join(" ")));
+            }
+            _ => lines.push(line.to_owned()),
+        }
+        if root.is_some_and(|r| r.line == number) {
+            for plugin in &repair.add {
+                lines.push(match *plugin {
+                    "kubernetes" => "    kubernetes cluster.local in-addr.arpa ip6.arpa {\n      pods insecure\n      fallthrough in-addr.arpa ip6.arpa\n    }".to_owned(),
+                    "forward" => "    forward . /etc/resolv.conf".to_owned(),
+                    "health" => "    health {\n      lameduck 5s\n    }".to_owned(),
+                    plugin => format!("    {plugin}"),
+                });
+            }
+        }
+    }
+    lines.push(String::new());
+    lines.join("\n")
 }
 
 #[cfg(test)]
@@ -303,5 +389,29 @@ mod tests {
         assert_eq!(of(". {\n errors\n}\n.:53 {\n errors\n}", Version(1, 11, 0)).len(), 1);
         assert!(parse(".:53 {\n errors\n").is_err());
         assert!(parse(".:53 {\n errors\n}\n}").is_err());
+        let views = ". {\n view a {\n expr true\n }\n errors\n}\n. {\n errors\n}";
+        assert!(of(views, Version(1, 11, 0)).is_empty());
+        assert_eq!(parse(".:53\nerrors\nforward . 10.0.0.2\n").unwrap()[0].directives.len(), 2);
+    }
+
+    #[test]
+    fn what_can_be_mended() {
+        let mended = |text: &str, repair: &Repair<'_>| {
+            let blocks = parse(text).unwrap();
+            mend(text, &blocks, &faults(&blocks, Some(Version(1, 11, 0)), true), repair)
+        };
+        let none = Repair::default();
+        assert_eq!(
+            mended(".:53 {\n  proxy . /etc/resolv.conf\n  kubernetes cluster.local {\n    upstream\n  }\n}\n", &none),
+            ".:53 {\n  forward . /etc/resolv.conf\n  kubernetes cluster.local {\n  }\n}\n"
+        );
+        let loops = Repair { loops: vec!["172.20.0.10"], ..Repair::default() };
+        assert_eq!(mended(". {\n  forward . 172.20.0.10\n}", &loops), ". {\n  forward . /etc/resolv.conf\n}\n");
+        assert_eq!(mended(". {\n  forward . 172.20.0.10 10.0.0.2\n}", &loops), ". {\n  forward . 10.0.0.2\n}\n");
+        let more = Repair { add: vec!["ready"], drop_force_tcp: true, ..Repair::default() };
+        assert_eq!(
+            mended("# x\n.:53 {\n  forward . 10.0.0.2 {\n    force_tcp\n  }\n}\n", &more),
+            "# x\n.:53 {\n    ready\n  forward . 10.0.0.2 {\n  }\n}\n"
+        );
     }
 }

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::Cluster;
+use super::acl_gap::AclGap;
 use super::pods::{PodClass, PodKind, is_primary};
 use super::reach::Reach;
 use crate::network::{Disposition, End, Flow, Hop, Trace, Verdict};
-use crate::shape::ec2::{NetworkAcl, NetworkInterface, SecurityGroup};
+use crate::shape::ec2::{NetworkAcl, NetworkInterface, SecurityGroup, Vpc};
 use crate::shape::k8s::Pod;
 use crate::shape::{Described, Link, Reflect, Row, Str, Type, View, derived};
 use crate::snapshot::{Known, Missing, Object, Rec, TableId};
@@ -53,8 +54,13 @@ derived! {
         /// Whether somebody suffers now, or only who comes later.
         now: bool,
         affected: Vec<AnyLink>,
+        /// What the network ACL does not let through, when one decides.
+        gaps: Vec<AclGap>,
         reach: Reach,
     }
+
+    /// An object that keeps CoreDNS from a resolver of the DHCP options or of the Corefile.
+    ResolverPath { path: DnsPath }
 }
 
 /// One kind of client.
@@ -92,6 +98,16 @@ impl Cluster {
         End::Interface { id: self.interface(row).NetworkInterfaceId.clone(), address: Some(address) }
     }
 
+    fn subnet_of(&self, end: &End) -> Str {
+        match end {
+            End::Interface { id, .. } => {
+                self.snapshot.tables.network_interfaces.get(id).map(|i| i.value.SubnetId.clone()).unwrap_or_default()
+            }
+            End::Hypothetical { subnet, .. } => subnet.clone(),
+            _ => Str::default(),
+        }
+    }
+
     fn instance_of(&self, row: Row) -> Option<&str> {
         let attachment = self.interface(row).Attachment.as_ref()?;
         Some(attachment.InstanceId.as_str()).filter(|i| !i.is_empty())
@@ -108,7 +124,9 @@ impl Cluster {
         let servers = self.coredns_classes()?;
         let total: usize = servers.iter().map(|s| s.ends.len()).sum();
         if total == 0 {
-            return Ok(Vec::new());
+            // Pods that stand outside the VPC's interfaces (an overlay) cannot be judged.
+            let placed = self.coredns_pods()?.into_iter().find(|p| !p.status.podIP.is_empty());
+            return placed.map_or(Ok(Vec::new()), |p| self.pod_place(p.value).map(|_| Vec::new()));
         }
         let clients = self.dns_clients()?;
         let mut found: BTreeMap<(Row, Str), DnsPath> = BTreeMap::new();
@@ -161,6 +179,13 @@ impl Cluster {
                     self.new_dns_path("coredns", "CoreDNS", culprit, direction, &one.trace, &server.groups)
                 });
                 self.add_client(path, client);
+                if culprit.table == TableId::NetworkAcls {
+                    let from = client.ends.first().map(|(e, _)| self.subnet_of(e)).unwrap_or_default();
+                    let ipv6 = server.ends.first().is_some_and(|e| e.1.is_ipv6());
+                    let acl = self.snapshot.tables.network_acls.at(culprit.index);
+                    let more = self.dns_acl_gaps(acl, &from, &server.subnet, ipv6);
+                    path.gaps.extend(more.into_iter().filter(|g| !path.gaps.contains(g)).collect::<Vec<_>>());
+                }
                 let mine = self.group_links(server.groups.iter().map(Str::as_str));
                 path.serverGroups
                     .extend(mine.into_iter().filter(|g| !path.serverGroups.contains(g)).collect::<Vec<_>>());
@@ -241,7 +266,7 @@ impl Cluster {
 
     /// What keeps CoreDNS (or, where it does not run yet, the nodes) from resolvers that people set: those of the
     /// DHCP options, and upstreams of the Corefile.
-    pub fn resolver_paths(&self) -> Known<Vec<DnsPath>> {
+    pub fn resolver_paths(&self) -> Known<Vec<ResolverPath>> {
         let mut targets: Vec<(IpAddr, bool)> = Vec::new();
         for text in self.custom_resolvers()? {
             targets.extend(text.parse().ok().map(|a| (a, true)));
@@ -253,6 +278,7 @@ impl Cluster {
         }
         let classes = self.coredns_classes()?;
         let mut found: BTreeMap<(Row, Str), DnsPath> = BTreeMap::new();
+        let (mut reached, mut unknown) = (BTreeSet::new(), None);
         for class in &classes {
             for pod in sample(&class.pods, 4) {
                 let pod: Rec<'_, Pod> = self.snapshot.tables.pods.at(pod.index);
@@ -263,10 +289,16 @@ impl Cluster {
                     if row != place.interface.row {
                         flow.client_ports = crate::network::TRANSLATED_CLIENT_PORTS;
                     }
-                    if self.network.decide(&flow) != Disposition::Blocked {
+                    let verdict = self.network.decide(&flow);
+                    if verdict == Disposition::Reachable {
+                        reached.insert(*target);
                         continue;
                     }
                     let trace = self.network.trace(&self.snapshot, &flow);
+                    if verdict == Disposition::Unknown {
+                        unknown = unknown.or(Some((*target, trace)));
+                        continue;
+                    }
                     let Some((hop, culprit)) = self.culprit(&trace) else { continue };
                     let direction = Str::const_new(if hop.step.ends_with("ingress") { "ingress" } else { "egress" });
                     let path = found.entry((culprit, direction.clone())).or_insert_with(|| {
@@ -286,7 +318,24 @@ impl Cluster {
                 }
             }
         }
-        Ok(found.into_values().collect())
+        match unknown {
+            Some((target, trace)) if found.is_empty() && !reached.contains(&target) => Err(unclear(&trace)),
+            _ => Ok(found.into_values().map(|path| ResolverPath { path }).collect()),
+        }
+    }
+
+    /// Where CoreDNS forwards to, as far as known: the VPC's own resolver, those of the DHCP options, of the Corefile.
+    pub(super) fn upstream_resolvers(&self) -> Vec<IpAddr> {
+        let mut all: Vec<IpAddr> = self.corefile_upstreams().into_iter().map(|u| u.0).collect();
+        let custom = self.custom_resolvers().unwrap_or_default();
+        all.extend(custom.iter().filter_map(|c| c.parse::<IpAddr>().ok()));
+        if custom.is_empty() {
+            all.push(IpAddr::from([169, 254, 169, 253]));
+            let vpc = self.vpc_id().ok().and_then(|id| self.snapshot.find::<Vpc>(&id).ok());
+            let base = vpc.and_then(|v| v.value.CidrBlock.parse::<ipnet::Ipv4Net>().ok());
+            all.extend(base.and_then(|b| u32::from(b.network()).checked_add(2)).map(|a| IpAddr::V4(a.into())));
+        }
+        all
     }
 
     /// Addresses that the Corefile forwards to, and whether for all names.
@@ -383,6 +432,7 @@ impl Cluster {
             servers: 0,
             now: false,
             affected: Vec::new(),
+            gaps: Vec::new(),
             reach: Reach::new(trace.clone()),
         }
     }

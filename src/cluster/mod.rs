@@ -1,6 +1,7 @@
 //! What EKS adds to a network: the cluster that is checked and what belongs to it.
 
 pub mod access;
+mod acl_gap;
 pub mod addresses;
 pub mod backend;
 pub mod bootstrap;
@@ -10,7 +11,9 @@ pub mod cni_identity;
 pub mod controller;
 pub mod controller_calls;
 pub mod coredns;
+pub mod coredns_config;
 mod coredns_schedule;
+pub mod coredns_size;
 pub mod corefile;
 mod dns_clients;
 pub mod dns_path;

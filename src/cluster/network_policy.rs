@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::Cluster;
+use super::coredns::is_ready;
 use super::pods::ended;
 use super::selector::selects;
 use crate::shape::k8s::{
-    ConfigMap, DaemonSet, LabelSelector, Namespace, NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, Pod,
+    ConfigMap, DaemonSet, LabelSelector, Namespace, NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, Node, Pod,
 };
 use crate::shape::{Link, Row, Str, derived};
 use crate::snapshot::{Known, Rec};
@@ -15,8 +16,10 @@ use crate::snapshot::{Known, Rec};
 derived! {
     /// Pods whose question to CoreDNS a NetworkPolicy drops.
     DnsDenial {
-        /// `egress` of the asking pods or `ingress` of CoreDNS.
+        /// `egress` of the asking pods, `ingress` of CoreDNS, or `upstream`: what CoreDNS itself asks.
         direction: Str,
+        /// What the pods cannot reach.
+        lacks: Vec<Str>,
         /// The policy to add a rule to.
         policy: Link<NetworkPolicy>,
         /// All that isolate these pods.
@@ -25,8 +28,18 @@ derived! {
         pods: Vec<Link<Pod>>,
         /// Who enforces it.
         engine: Str,
-        /// Whether the pods may send elsewhere, so that nobody meant to seal them.
+        /// Whether the pods may send elsewhere, so that nobody meant to seal them, or some of them are not ready.
         open: bool,
+    }
+
+    /// Pods that no policy selects while the VPC CNI denies by default (`NETWORK_POLICY_ENFORCING_MODE=strict`).
+    StrictGap {
+        cni: Link<DaemonSet>,
+        /// Whether CoreDNS is among them.
+        coredns: bool,
+        pods: Vec<Link<Pod>>,
+        /// Whether some of them are not ready.
+        failing: bool,
     }
 }
 
@@ -40,7 +53,7 @@ struct Server<'a> {
 impl Cluster {
     /// What enforces NetworkPolicies, `None` when nothing does.
     pub fn policy_engine(&self) -> Known<Option<&'static str>> {
-        let sets = self.snapshot.table::<DaemonSet>()?;
+        let sets = self.snapshot.whole::<DaemonSet>()?;
         let has = |name: &str| sets.iter().any(|d| d.metadata.name == name);
         if has("calico-node") {
             return Ok(Some("Calico"));
@@ -66,8 +79,7 @@ impl Cluster {
             return Ok(Some("the VPC CNI"));
         }
         if self.auto_mode() {
-            let maps = self.snapshot.table::<ConfigMap>()?;
-            let _ = maps;
+            self.snapshot.table::<ConfigMap>()?;
             return Ok((controller == Some(true)).then_some("EKS Auto Mode"));
         }
         Ok(None)
@@ -75,13 +87,13 @@ impl Cluster {
 
     /// What NetworkPolicies drop of the questions to CoreDNS (UDP 53).
     pub fn dns_denials(&self) -> Known<Vec<DnsDenial>> {
-        let policies = self.snapshot.table::<NetworkPolicy>()?;
+        let policies = self.snapshot.whole::<NetworkPolicy>()?;
         if policies.is_empty() {
             return Ok(Vec::new());
         }
         let Some(engine) = self.policy_engine()? else { return Ok(Vec::new()) };
         let pods = self.snapshot.table::<Pod>()?;
-        let namespaces = self.snapshot.table::<Namespace>()?;
+        let namespaces = self.snapshot.whole::<Namespace>()?;
         let labels_of = |namespace: &str| -> BTreeMap<Str, Str> {
             let mut labels = namespaces.get(namespace).map(|n| n.value.metadata.labels.clone()).unwrap_or_default();
             labels.entry(Str::const_new("kubernetes.io/metadata.name")).or_insert_with(|| Str::new(namespace));
@@ -108,10 +120,12 @@ impl Cluster {
             }
             found
         };
+        let windows = self.windows_nodes(engine);
+        let asks = |pod: &Pod| self.asks_dns(pod) && !windows.contains(&pod.spec.nodeName);
         let server_namespace = labels_of("kube-system");
         let egress = isolating("Egress");
         let mut found: BTreeMap<(Vec<Row>, bool), Vec<Row>> = BTreeMap::new();
-        for pod in pods.iter().filter(|p| egress.contains_key(&p.metadata.namespace) && self.asks_dns(p.value)) {
+        for pod in pods.iter().filter(|p| egress.contains_key(&p.metadata.namespace) && asks(p.value)) {
             let over: Vec<Rec<'_, NetworkPolicy>> = egress
                 .get(&pod.metadata.namespace)
                 .into_iter()
@@ -141,17 +155,38 @@ impl Cluster {
             key.sort();
             found.entry((key, open)).or_default().push(pod.row);
         }
-        let mut denials: Vec<DnsDenial> =
-            found.into_iter().map(|((rows, open), pods)| self.denial("egress", rows, pods, engine, open)).collect();
-
-        let ingress = isolating("Ingress");
-        let guards: Vec<Rec<'_, NetworkPolicy>> = ingress
-            .get("kube-system")
+        let failing = |rows: &[Row]| rows.iter().any(|r| !is_ready(pods.at(r.index).value));
+        let dns = || vec![Str::const_new("kube-dns (UDP 53)")];
+        let mut denials: Vec<DnsDenial> = found
             .into_iter()
-            .flatten()
-            .filter(|p| server.pods.iter().all(|s| selects(&p.value.spec.podSelector, &s.metadata.labels)))
-            .copied()
+            .map(|((rows, open), pods)| {
+                let open = open || failing(&pods);
+                self.denial("egress", rows, pods, engine, open, dns())
+            })
             .collect();
+
+        let over_all = |found: &BTreeMap<Str, Vec<Rec<'_, NetworkPolicy>>>| -> Vec<Row> {
+            let here = found.get("kube-system").into_iter().flatten();
+            let all = |p: &&Rec<'_, NetworkPolicy>| {
+                server.pods.iter().all(|s| selects(&p.value.spec.podSelector, &s.metadata.labels))
+            };
+            here.filter(all).map(|p| p.row).collect()
+        };
+        // Fargate enforces no policies.
+        if server.pods.iter().all(|p| p.metadata.labels.contains_key("eks.amazonaws.com/fargate-profile")) {
+            return Ok(denials);
+        }
+        let rows = over_all(&egress);
+        if !rows.is_empty() {
+            let lacks = self.upstream_denied(&rows);
+            if !lacks.is_empty() {
+                let pods = server.pods.iter().map(|p| p.row).collect();
+                denials.push(self.denial("upstream", rows, pods, engine, true, lacks));
+            }
+        }
+        let ingress = isolating("Ingress");
+        let guards: Vec<Rec<'_, NetworkPolicy>> =
+            over_all(&ingress).into_iter().map(|row| policies.at(row.index)).collect();
         if !guards.is_empty() {
             let rules: Vec<_> = guards
                 .iter()
@@ -161,7 +196,7 @@ impl Cluster {
             if !rules.iter().any(|r| r.from.is_empty()) {
                 let mut spaces: BTreeMap<Str, BTreeMap<Str, Str>> = BTreeMap::new();
                 let mut shut = Vec::new();
-                for pod in pods.iter().filter(|p| self.asks_dns(p.value)) {
+                for pod in pods.iter().filter(|p| asks(p.value)) {
                     let space = &pod.metadata.namespace;
                     let labels = spaces.entry(space.clone()).or_insert_with(|| labels_of(space));
                     let addresses: Vec<IpAddr> = pod.status.podIP.parse().into_iter().collect();
@@ -176,20 +211,115 @@ impl Cluster {
                 if !shut.is_empty() {
                     let mut rows: Vec<Row> = guards.iter().map(|p| p.row).collect();
                     rows.sort();
-                    denials.push(self.denial("ingress", rows, shut, engine, true));
+                    denials.push(self.denial("ingress", rows, shut, engine, true, dns()));
                 }
             }
         }
         Ok(denials)
     }
 
-    fn denial(&self, direction: &'static str, rows: Vec<Row>, pods: Vec<Row>, engine: &str, open: bool) -> DnsDenial {
+    /// What the egress rules of policies keep CoreDNS from: the API server, its resolvers.
+    fn upstream_denied(&self, rows: &[Row]) -> Vec<Str> {
+        let table = &self.snapshot.tables.network_policies;
+        let rules = || rows.iter().flat_map(|r| &table.at(r.index).value.spec.egress);
+        let open = |protocol: &str, number: i64, addresses: &[IpAddr]| {
+            rules().any(|rule| {
+                let port = rule.ports.is_empty()
+                    || rule.ports.iter().any(|p| {
+                        let same = p.protocol == protocol || (p.protocol.is_empty() && protocol == "TCP");
+                        let first = p.port.as_ref().and_then(|p| p.as_int());
+                        same && match (&p.port, first) {
+                            (None, _) => true,
+                            (Some(_), Some(first)) => (first..=p.endPort.unwrap_or(first)).contains(&number),
+                            // A name means ports of pods, which these are not.
+                            (Some(_), None) => false,
+                        }
+                    });
+                let peer =
+                    |p: &NetworkPolicyPeer| p.ipBlock.is_some() && (addresses.is_empty() || block_holds(p, addresses));
+                port && (rule.to.is_empty() || rule.to.iter().any(peer))
+            })
+        };
+        let mut api: Vec<IpAddr> = self
+            .control_plane_interfaces()
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|i| i.PrivateIpAddress.parse().ok())
+            .collect();
+        let services = &self.snapshot.tables.services;
+        api.extend(services.get("default/kubernetes").and_then(|s| s.value.spec.clusterIP.parse::<IpAddr>().ok()));
+        let mut lacks = Vec::new();
+        if !open("TCP", 443, &api) {
+            lacks.push(Str::const_new("the API server (TCP 443)"));
+        }
+        if !open("UDP", 53, &self.upstream_resolvers()) {
+            lacks.push(Str::const_new("the resolvers that it forwards to (UDP 53)"));
+        }
+        lacks
+    }
+
+    /// Nodes on which the VPC CNI enforces nothing: those that run Windows.
+    fn windows_nodes(&self, engine: &str) -> BTreeSet<Str> {
+        let nodes = self.snapshot.tables.nodes.iter();
+        let windows = |n: &Rec<'_, Node>| n.metadata.labels.get("kubernetes.io/os").is_some_and(|o| o == "windows");
+        nodes.filter(|n| engine == "the VPC CNI" && windows(n)).map(|n| n.value.metadata.name.clone()).collect()
+    }
+
+    /// Pods that no policy selects while the VPC CNI denies what no policy allows
+    /// (<https://docs.aws.amazon.com/eks/latest/userguide/cni-network-policy-configure.html>).
+    pub fn strict_gap(&self) -> Known<Option<StrictGap>> {
+        let Some(cni) = self.cni()? else { return Ok(None) };
+        if cni.setting("NETWORK_POLICY_ENFORCING_MODE") != Some("strict")
+            || self.policy_engine()? != Some("the VPC CNI")
+        {
+            return Ok(None);
+        }
+        let policies = self.snapshot.whole::<NetworkPolicy>()?;
+        let pods = self.snapshot.table::<Pod>()?;
+        let windows = self.windows_nodes("the VPC CNI");
+        let mut by_space: BTreeMap<&Str, Vec<&NetworkPolicy>> = BTreeMap::new();
+        for policy in policies.iter() {
+            by_space.entry(&policy.value.metadata.namespace).or_default().push(policy.value);
+        }
+        let selected = |pod: &Pod| {
+            let mut here = by_space.get(&pod.metadata.namespace).into_iter().flatten();
+            here.any(|p| selects(&p.spec.podSelector, &pod.metadata.labels))
+        };
+        let behind = |pod: &Pod| {
+            !ended(pod)
+                && pod.spec.hostNetwork != Some(true)
+                && !pod.metadata.labels.contains_key("eks.amazonaws.com/fargate-profile")
+                && !windows.contains(&pod.spec.nodeName)
+        };
+        let all: Vec<Rec<'_, Pod>> = pods.iter().filter(|p| behind(p.value) && !selected(p.value)).collect();
+        if all.is_empty() {
+            return Ok(None);
+        }
+        let coredns: BTreeSet<Row> = self.coredns_pods()?.iter().map(|p| p.row).collect();
+        Ok(Some(StrictGap {
+            cni: Link::new(cni.daemon_set.row),
+            coredns: all.iter().any(|p| coredns.contains(&p.row)),
+            failing: all.iter().any(|p| !is_ready(p.value)),
+            pods: all.iter().map(|p| Link::new(p.row)).collect(),
+        }))
+    }
+
+    fn denial(
+        &self,
+        direction: &'static str,
+        rows: Vec<Row>,
+        pods: Vec<Row>,
+        engine: &str,
+        open: bool,
+        lacks: Vec<Str>,
+    ) -> DnsDenial {
         let table = &self.snapshot.tables.network_policies;
         let empty = |s: &LabelSelector| s.matchLabels.is_empty() && s.matchExpressions.is_empty();
         let whole = rows.iter().find(|r| empty(&table.at(r.index).value.spec.podSelector)).or(rows.first());
         let policy = whole.copied().unwrap_or(Row { table: crate::snapshot::TableId::NetworkPolicies, index: 0 });
         DnsDenial {
             direction: Str::const_new(direction),
+            lacks,
             policy: Link::new(policy),
             policies: rows.iter().copied().map(Link::new).collect(),
             namespace: table.at(policy.index).value.metadata.namespace.clone(),

@@ -28,11 +28,29 @@ derived! {
         expected: Vec<Str>,
         /// Whether the node decides when it boots.
         depends: bool,
+        /// The version of the launch template; 0 for other sources.
+        version: i64,
+        /// The `sed` that puts the right address into its user data.
+        correction: Str,
         affected: Vec<AnyLink>,
     }
 
     /// A name server that pods name themselves and that nobody answers on.
     PodNameserver { address: Str, pods: Vec<Link<Pod>>, expected: Vec<Str> }
+}
+
+/// What `sed` is to do with user data: the address replaced, or added where bootstrap.sh guesses it.
+fn correction(dns: &ClusterDns, wrong: &[Str], expected: Option<&IpAddr>) -> Str {
+    let Some(expected) = expected else { return Str::default() };
+    match wrong.first() {
+        Some(_) if dns.setting.starts_with("bootstrap.sh without") => {
+            Str::from(format!("s#/etc/eks/bootstrap.sh [^ ]*#& --dns-cluster-ip {expected}#"))
+        }
+        // nodeadm derives the address from the range.
+        Some(_) if dns.setting == "cluster.cidr" => Str::default(),
+        Some(wrong) => Str::from(format!("s/{}/{expected}/g", wrong.replace('.', "\\."))),
+        None => Str::default(),
+    }
 }
 
 impl Cluster {
@@ -81,6 +99,8 @@ impl Cluster {
                 wrong: wrong(&dns),
                 expected: texts(&expected),
                 depends: dns.depends,
+                version: template.VersionNumber.unwrap_or(0),
+                correction: correction(&dns, &wrong(&dns), expected.first()),
                 affected: affected.into_iter().map(AnyLink).collect(),
             });
         }
@@ -104,6 +124,8 @@ impl Cluster {
                 wrong: wrong(&dns),
                 expected: texts(&expected),
                 depends: dns.depends,
+                version: 0,
+                correction: Str::default(),
                 affected: nodes.map(|n| AnyLink(n.row)).collect(),
             });
         }

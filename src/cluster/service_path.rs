@@ -37,6 +37,10 @@ derived! {
         behind: i64,
         /// Security groups for pods are on, in strict mode.
         strictPods: bool,
+        /// The minor version of Kubernetes 1; 0 when it is not known.
+        minor: i64,
+        /// EKS manages it as an add-on.
+        managed: bool,
     }
 
     /// NodeLocal DNSCache that pods with security groups of their own cannot reach.
@@ -69,8 +73,8 @@ fn value_of<'t>(text: &'t str, key: &str) -> Option<&'t str> {
 impl Cluster {
     /// kube-proxy; `None` when no machine would run it.
     pub fn kube_proxy(&self) -> Known<Option<KubeProxy>> {
-        let sets = self.snapshot.table::<DaemonSet>()?;
-        let pods = self.snapshot.table::<Pod>()?;
+        let sets = self.snapshot.whole::<DaemonSet>()?;
+        let pods = self.snapshot.whole::<Pod>()?;
         let nodes = self.snapshot.table::<Node>()?;
         let label = |n: &Node, key: &str| n.metadata.labels.get(key).cloned().unwrap_or_default();
         let machines: Vec<Rec<'_, Node>> = nodes
@@ -84,7 +88,23 @@ impl Cluster {
         if machines.is_empty() {
             return Ok(None);
         }
-        let set = sets.get("kube-system/kube-proxy");
+        let set = sets.get("kube-system/kube-proxy").or_else(|| {
+            // Under another name: its image tells.
+            sets.iter().find(|s| {
+                let template = &s.value.spec.template;
+                let linux = template.spec.nodeSelector.get("kubernetes.io/os").is_none_or(|o| o == "linux");
+                linux && template.spec.containers.iter().any(|c| c.image.contains("/kube-proxy"))
+            })
+        });
+        let own = |pod: &Pod| match set {
+            Some(set) if !set.spec.selector.matchLabels.is_empty() => {
+                pod.metadata.namespace == set.metadata.namespace && selects(&set.spec.selector, &pod.metadata.labels)
+            }
+            _ => {
+                pod.metadata.namespace == "kube-system"
+                    && pod.metadata.labels.get("k8s-app").is_some_and(|a| a == "kube-proxy")
+            }
+        };
         let other = ["cilium", "calico-node", "antrea-agent", "kube-router"];
         let replaced = self.auto_mode() || sets.iter().any(|s| other.contains(&s.metadata.name.as_str()));
         let maps = &self.snapshot.tables.config_maps;
@@ -100,11 +120,7 @@ impl Cluster {
         let mut here: BTreeSet<&Str> = BTreeSet::new();
         let mut stuck = Str::default();
         let mut stuck_pods = Vec::new();
-        for pod in pods.iter().filter(|p| {
-            p.metadata.namespace == "kube-system"
-                && p.metadata.labels.get("k8s-app").is_some_and(|a| a == "kube-proxy")
-                && !ended(p.value)
-        }) {
+        for pod in pods.iter().filter(|p| own(p.value) && !ended(p.value)) {
             let waiting = pod.value.status.containerStatuses.iter().find_map(|s| {
                 let waiting = s.state.as_ref()?.waiting.as_ref()?;
                 // An image that cannot be pulled tells of the way to the registry, not of kube-proxy.
@@ -141,6 +157,7 @@ impl Cluster {
             without: machines
                 .iter()
                 .filter(|n| ready(n.value) && !here.contains(&n.value.metadata.name))
+                .filter(|n| !self.is_new(&n.value.metadata.creationTimestamp))
                 .map(|n| Link::new(n.row))
                 .collect(),
             stuck,
@@ -148,6 +165,8 @@ impl Cluster {
             version: version.map(|v| Str::from(v.to_string())).unwrap_or_default(),
             kubernetes: kubernetes.map(|k| Str::from(format!("{}.{}", k.0, k.1))).unwrap_or_default(),
             behind: version.zip(kubernetes).map_or(0, |(v, k)| i64::from(k.1) - i64::from(v.1)),
+            minor: kubernetes.map_or(0, |k| i64::from(k.1)),
+            managed: self.addon("kube-proxy").is_some(),
             strictPods: cni.as_ref().is_some_and(|c| c.pod_eni() && c.enforcing_mode() == "strict"),
         }))
     }

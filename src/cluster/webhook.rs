@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::Cluster;
+use super::selector::selects;
 use crate::shape::k8s::{
-    DaemonSet, EndpointSlice, Event, LabelSelector, MutatingWebhookConfiguration, Namespace, SelectorRequirement,
-    Service, ValidatingWebhookConfiguration, Webhook,
+    DaemonSet, EndpointSlice, Event, LabelSelector, MutatingWebhookConfiguration, Namespace, Service,
+    ValidatingWebhookConfiguration, Webhook,
 };
 use crate::shape::{Link, Str, derived};
 use crate::snapshot::Known;
@@ -41,22 +42,9 @@ derived! {
     }
 }
 
-fn fits(requirement: &SelectorRequirement, labels: &BTreeMap<Str, Str>) -> bool {
-    let value = labels.get(&requirement.key);
-    match requirement.operator.as_str() {
-        "In" => value.is_some_and(|v| requirement.values.contains(v)),
-        "NotIn" => value.is_none_or(|v| !requirement.values.contains(v)),
-        "Exists" => value.is_some(),
-        "DoesNotExist" => value.is_none(),
-        _ => true,
-    }
-}
-
-fn selects(selector: &Option<LabelSelector>, labels: &BTreeMap<Str, Str>) -> bool {
-    selector.as_ref().is_none_or(|s| {
-        s.matchLabels.iter().all(|(k, v)| labels.get(k) == Some(v))
-            && s.matchExpressions.iter().all(|r| fits(r, labels))
-    })
+/// Whether an optional selector matches; none matches everything.
+fn chosen(selector: Option<&LabelSelector>, labels: &BTreeMap<Str, Str>) -> bool {
+    selector.is_none_or(|s| selects(s, labels))
 }
 
 /// Whether the webhook is asked when a pod is made.
@@ -133,7 +121,7 @@ impl Cluster {
         for (_, webhook, mut found) in all {
             if webhook.failurePolicy == "Ignore"
                 || !about_new_pods(webhook)
-                || !selects(&webhook.namespaceSelector, &namespace)
+                || !chosen(webhook.namespaceSelector.as_ref(), &namespace)
             {
                 continue;
             }
@@ -142,7 +130,7 @@ impl Cluster {
                 continue;
             }
             for set in ["kube-system/aws-node", "kube-system/kube-proxy"].iter().filter_map(|id| daemon_sets.get(id)) {
-                if selects(&webhook.objectSelector, &set.value.spec.template.metadata.labels) {
+                if chosen(webhook.objectSelector.as_ref(), &set.value.spec.template.metadata.labels) {
                     found.daemonSets.push(Link::new(set.row));
                     let status = &set.value.status;
                     if status.currentNumberScheduled.unwrap_or(0) < status.desiredNumberScheduled.unwrap_or(0) {

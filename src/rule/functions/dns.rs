@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use super::{Function, Subject};
-use crate::cluster::coredns::{CoreDnsAccess, CoreDnsConfig, CoreDnsPods, DnsService};
-use crate::cluster::dns_path::DnsPath;
-use crate::cluster::network_policy::DnsDenial;
+use crate::cluster::coredns::{CoreDnsAccess, CoreDnsBudgets, CoreDnsPods, DnsService};
+use crate::cluster::coredns_config::CoreDnsConfig;
+use crate::cluster::coredns_size::CoreDnsSize;
+use crate::cluster::dns_path::{DnsPath, ResolverPath};
+use crate::cluster::network_policy::{DnsDenial, StrictGap};
 use crate::cluster::node_dns::{NodeDns, PodNameserver};
 use crate::cluster::service_path::{KubeProxy, NodeLocalGap};
 use crate::shape::{Described, Shape};
@@ -30,6 +32,18 @@ const PATHS: &[&str] = &[
     "ec2:DescribeRouteTables",
 ];
 
+const RESOLVERS: &[&str] = &[
+    "k8s:pods",
+    "k8s:configmaps",
+    "ec2:DescribeVpcs",
+    "ec2:DescribeDhcpOptions",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSubnets",
+    "ec2:DescribeSecurityGroups",
+    "ec2:DescribeNetworkAcls",
+    "ec2:DescribeRouteTables",
+];
+
 pub(super) fn subjects() -> Vec<Subject> {
     vec![
         Subject { schema: CoreDnsPods::described, reads: COREDNS, list: |c| Ok(shapes(c.coredns_state()?)) },
@@ -45,15 +59,25 @@ pub(super) fn subjects() -> Vec<Subject> {
         },
         Subject {
             schema: DnsService::described,
-            reads: &["k8s:services", "k8s:deployments.apps", "k8s:pods"],
+            reads: &["k8s:services", "k8s:deployments.apps", "k8s:pods", "k8s:nodes"],
             list: |c| Ok(shapes(c.dns_service()?)),
+        },
+        Subject {
+            schema: CoreDnsBudgets::described,
+            reads: &["k8s:poddisruptionbudgets.policy", "k8s:deployments.apps"],
+            list: |c| Ok(shapes(c.coredns_budgets()?)),
+        },
+        Subject {
+            schema: CoreDnsSize::described,
+            reads: &["k8s:deployments.apps", "k8s:pods", "k8s:services", "k8s:nodes", "k8s:daemonsets.apps"],
+            list: |c| Ok(shapes(c.coredns_size()?)),
         },
         Subject {
             schema: DnsPath::described,
             reads: PATHS,
             list: |c| {
-                // Each of the three is there or not by itself.
-                let all = [c.dns_paths(), c.coredns_api_paths(), c.resolver_paths()];
+                // Each of the two is there or not by itself.
+                let all = [c.dns_paths(), c.coredns_api_paths()];
                 let lacking = all.iter().find_map(|p| p.as_ref().err().cloned());
                 let found: Vec<DnsPath> = all.into_iter().filter_map(Result::ok).flatten().collect();
                 match lacking {
@@ -61,6 +85,12 @@ pub(super) fn subjects() -> Vec<Subject> {
                     _ => Ok(shapes(found)),
                 }
             },
+        },
+        Subject { schema: ResolverPath::described, reads: RESOLVERS, list: |c| Ok(shapes(c.resolver_paths()?)) },
+        Subject {
+            schema: StrictGap::described,
+            reads: &["k8s:networkpolicies.networking.k8s.io", "k8s:daemonsets.apps", "k8s:pods"],
+            list: |c| Ok(shapes(c.strict_gap()?)),
         },
         Subject {
             schema: DnsDenial::described,
