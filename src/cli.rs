@@ -43,7 +43,7 @@ pub struct Check {
     #[cfg(feature = "live")]
     #[command(flatten)]
     pub live: Live,
-    /// How to print the report, and into which file (text, json, sarif, junit, github, markdown); several at once
+    /// How to print the report, and into which file (text, json, sarif, junit, github, markdown, html); several at once
     #[arg(long = "format", value_name = "FORMAT[=FILE]", value_parser = output)]
     pub formats: Vec<Output>,
     /// Write the one report to this file instead of standard output
@@ -196,6 +196,7 @@ pub enum Format {
     Junit,
     Github,
     Markdown,
+    Html,
 }
 
 /// A report and where it goes; nowhere is standard output.

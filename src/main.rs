@@ -15,6 +15,7 @@ use eks_doctor::cluster::Cluster;
 use eks_doctor::cluster::end::Question;
 use eks_doctor::diagnostic::{Report, Severity};
 use eks_doctor::network::{Disposition, Trace};
+use eks_doctor::picture::Picture;
 use eks_doctor::report;
 use eks_doctor::rule::{RuleSet, RulesError, page};
 use eks_doctor::snapshot::{Gravity, Snapshot};
@@ -89,14 +90,20 @@ fn check(args: &cli::Check) -> Result<ExitCode, Trouble> {
     }
     let outputs = outputs(args)?;
     let rules = load_rules(&args.rules)?;
-    let mut checked = Vec::new();
+    // A picture is drawn only for who looks at it.
+    let drawn = outputs.iter().any(|output| output.format == Format::Html);
+    let (mut checked, mut clusters) = (Vec::new(), Vec::new());
     for (snapshot, wanted) in subjects(args)? {
+        if drawn {
+            clusters.extend(Cluster::choose(snapshot.clone(), wanted.as_deref()));
+        }
         let found = eks_doctor::diagnose(&snapshot, &rules, wanted.as_deref());
         checked.push((found.map_err(|e| Trouble::Plain(e.to_string()))?, snapshot));
     }
     let (found, snapshot) = eks_doctor::join(checked);
+    let pictures: Vec<Picture> = clusters.iter().map(|cluster| Picture::new(cluster, &found)).collect();
     let not_json = snapshot.problems.iter().any(|p| p.gravity == Gravity::NotJson);
-    write_reports(args, &outputs, &found, &snapshot, &rules)?;
+    write_reports(args, &outputs, &found, &snapshot, &rules, &pictures)?;
     if outputs.iter().all(|o| o.format != Format::Text || o.file.is_some()) {
         for problem in snapshot.problems.iter().filter(|p| p.gravity != Gravity::Note) {
             eprintln!("{problem}");
@@ -170,6 +177,7 @@ fn write_reports(
     found: &Report,
     snapshot: &Snapshot,
     rules: &RuleSet,
+    pictures: &[Picture],
 ) -> Result<(), Trouble> {
     let given = args.snapshot.as_deref().unwrap_or(Path::new(""));
     let infos: Vec<report::RuleInfo> = rules.rules.iter().map(page::info).collect();
@@ -191,6 +199,7 @@ fn write_reports(
             Format::Junit => report::junit(found, snapshot, &context),
             Format::Github => report::github(found, snapshot, &context),
             Format::Markdown => report::markdown(found, snapshot, &context),
+            Format::Html => report::html(found, snapshot, &context, &source, pictures),
         })
         .collect();
     let both = || outputs.iter().zip(&texts);

@@ -16,6 +16,8 @@ use crate::diagnostic::Evidence;
 const LINES: usize = 12;
 /// Characters from which on a line is not for people: its element is laid out anew.
 const LONG_LINE: usize = 500;
+/// Columns of an excerpt on a page.
+const PAGE: usize = 96;
 /// Bytes up to which the object around a single value is laid out with it.
 const SMALL: usize = 4096;
 
@@ -47,6 +49,37 @@ pub(super) fn draw(
     let lines = drawn.lines().filter(|line| !line.trim().is_empty());
     let lines = lines.map(|line| if excerpt.numbered { line.trim_end().to_owned() } else { without_number(line) });
     Some(lines.collect::<Vec<_>>().join("\n"))
+}
+
+/// An excerpt for a page: what is marked is a part of its lines.
+pub(super) struct Shown {
+    pub file: String,
+    /// Line and column of the evidence in the file, from 1.
+    pub at: (usize, usize),
+    pub label: String,
+    /// The line's number when the file has it, and its text before the mark, in it and after it.
+    pub lines: Vec<(Option<usize>, [String; 3])>,
+}
+
+/// The excerpt as lines; nothing when there is no such document.
+pub(super) fn shown(evidence: &Evidence, places: &mut Places<'_>) -> Option<Shown> {
+    let place = places.find(evidence)?;
+    let style = Style { color: false, unicode: true, width: PAGE };
+    let excerpt = Excerpt::new(&place, evidence, places, &style);
+    let mut lines = Vec::new();
+    let mut start = 0;
+    for (i, line) in excerpt.text.lines().enumerate() {
+        let end = start + line.len();
+        let from = excerpt.span.start.clamp(start, end) - start;
+        let to = excerpt.span.end.clamp(start, end) - start;
+        // The blanks before a line are no part of what is marked.
+        let blank = line[from..to].len() - line[from..to].trim_start().len();
+        let from = from + blank;
+        let parts = [&line[..from], &line[from..to], &line[to..]].map(str::to_owned);
+        lines.push((excerpt.numbered.then_some(excerpt.first_line + i), parts));
+        start = end + 1;
+    }
+    Some(Shown { file: excerpt.file, at: excerpt.at, label: excerpt.label.replace('\n', " "), lines })
 }
 
 /// The line with blanks for its number, which is none of the file's.

@@ -9,15 +9,17 @@ use super::{Context, severity_name, sum, title};
 use crate::diagnostic::{Diagnostic, Effect, Issue, Report, Severity};
 use crate::snapshot::Snapshot;
 
-/// Bytes after which findings are only named: GitHub takes comments of 65,536 characters.
-const LIMIT: usize = 50_000;
-/// Findings that are named after that.
+/// Bytes after which findings are only named.
+const DETAILED: usize = 50_000;
+/// Bytes after which nothing more is said: GitHub takes comments of 65,536 characters (a job summary may be 1 MiB).
+const FULL: usize = 64_000;
+/// Lines of a list.
 const NAMED: usize = 50;
 
 /// The report as Markdown, with a line end.
 pub fn markdown(report: &Report, snapshot: &Snapshot, context: &Context<'_>) -> String {
     let mut places = Places::new(snapshot);
-    let mut out = format!("## eks-doctor: {}\n\n**{}**\n", escape(&report.cluster.name), sum(report));
+    let mut out = format!("## eks-doctor: {}\n\n**{}**\n", cut(&report.cluster.name, 300), sum(report));
     let mut named = 0;
     let mut left = 0;
     for issue in Issue::ALL {
@@ -27,11 +29,12 @@ pub fn markdown(report: &Report, snapshot: &Snapshot, context: &Context<'_>) -> 
         }
         for finding in findings {
             let details = details(finding, context, &mut places);
-            if out.len() + details.len() < LIMIT {
+            let line = format!("\n- {}\n", headline(finding, 300));
+            if out.len() + details.len() < DETAILED {
                 out += &details;
-            } else if named < NAMED {
+            } else if named < NAMED && out.len() + line.len() < FULL {
                 named += 1;
-                let _ = write!(out, "\n- {}\n", headline(finding, 300));
+                out += &line;
             } else {
                 left += 1;
             }
@@ -40,31 +43,38 @@ pub fn markdown(report: &Report, snapshot: &Snapshot, context: &Context<'_>) -> 
     if named + left > 0 {
         let _ = write!(out, "\n{left} more findings are not shown and {named} only named: this would be too long.\n");
     }
-    if !report.suppressed.is_empty() {
-        let _ = write!(out, "\n### Suppressed ({})\n\n", report.suppressed.len());
-        for one in report.suppressed.iter().take(NAMED) {
-            let until = one.until.as_ref().map_or_else(String::new, |until| format!(" until {}", escape(until)));
-            let (reason, by) = (cut(&one.reason, 300), escape(&one.by));
-            let _ = writeln!(out, "- {}: {reason}{until} ({by})", headline(&one.finding, 300));
-        }
+    let suppressed = report.suppressed.iter().map(|one| {
+        let until = one.until.as_ref().map_or_else(String::new, |until| format!(" until {}", escape(until)));
+        let (reason, by) = (cut(&one.reason, 300), escape(&one.by));
+        format!("- {}: {reason}{until} ({by})\n", headline(&one.finding, 300))
+    });
+    list(&mut out, &format!("Suppressed ({})", report.suppressed.len()), suppressed);
+    if let Some(compared) = &report.compared {
+        let gone = compared.gone.iter().map(|gone| format!("- {}: {}\n", escape(&gone.rule), cut(&gone.message, 300)));
+        list(&mut out, &format!("Gone since {} ({})", cut(&compared.file, 300), compared.gone.len()), gone);
     }
-    if let Some(compared) = report.compared.as_ref().filter(|compared| !compared.gone.is_empty()) {
-        let _ = write!(out, "\n### Gone since {} ({})\n\n", escape(&compared.file), compared.gone.len());
-        for gone in compared.gone.iter().take(NAMED) {
-            let _ = writeln!(out, "- {}: {}", escape(&gone.rule), cut(&gone.message, 300));
-        }
-    }
-    if !report.skipped.is_empty() {
-        let mut reads: Vec<String> =
-            report.skipped.iter().flat_map(|s| &s.missing).map(|m| cut(&m.to_string(), 200)).collect();
-        reads.sort();
-        reads.dedup();
-        let _ = write!(out, "\n### Not checked ({}), for want of\n\n", report.skipped.len());
-        for read in reads.iter().take(NAMED) {
-            let _ = writeln!(out, "- {read}");
-        }
-    }
+    let mut reads: Vec<String> =
+        report.skipped.iter().flat_map(|s| &s.missing).map(|m| format!("- {}\n", cut(&m.to_string(), 200))).collect();
+    reads.sort();
+    reads.dedup();
+    list(&mut out, &format!("Not checked ({}), for want of", report.skipped.len()), reads.into_iter());
     out
+}
+
+/// A headline and its lines, as far as there is room.
+fn list(out: &mut String, headline: &str, lines: impl ExactSizeIterator<Item = String>) {
+    let count = lines.len();
+    if count == 0 || out.len() + headline.len() > FULL {
+        return;
+    }
+    let _ = write!(out, "\n### {headline}\n\n");
+    for (i, line) in lines.enumerate() {
+        if i == NAMED || out.len() + line.len() > FULL {
+            let _ = writeln!(out, "- and {} more", count - i);
+            return;
+        }
+        *out += &line;
+    }
 }
 
 fn headline(finding: &Diagnostic, length: usize) -> String {

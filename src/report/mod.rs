@@ -2,6 +2,7 @@
 
 mod excerpt;
 mod github;
+mod html;
 mod json;
 mod junit;
 mod markdown;
@@ -9,12 +10,15 @@ mod place;
 mod sarif;
 mod text;
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::diagnostic::{Issue, Report, Severity};
 use crate::network::{Hop, Trace, Verdict};
 
 pub use github::github;
+pub use html::html;
 pub use json::{Source, json, schema};
 pub use junit::junit;
 pub use markdown::markdown;
@@ -127,6 +131,38 @@ fn sum(report: &Report) -> String {
         }
     }
     format!("{found} ({rest})")
+}
+
+/// A read that is missing.
+struct Lack<'r> {
+    read: &'r str,
+    /// Why, sorted.
+    reasons: Vec<&'r str>,
+    /// Each rule that needed it, and for how many objects.
+    rules: Vec<(&'r str, usize)>,
+}
+
+/// What was skipped, by the read that would have been needed.
+fn lacks(report: &Report) -> Vec<Lack<'_>> {
+    let mut reads: BTreeMap<&str, (Vec<&str>, BTreeMap<&str, usize>)> = BTreeMap::new();
+    for skipped in &report.skipped {
+        let mut seen: Vec<&str> = Vec::new();
+        for missing in &skipped.missing {
+            let (reasons, rules) = reads.entry(&missing.read).or_default();
+            if !reasons.contains(&missing.reason.as_str()) {
+                reasons.push(&missing.reason);
+            }
+            if !seen.contains(&missing.read.as_str()) {
+                seen.push(&missing.read);
+                *rules.entry(&skipped.rule).or_default() += 1;
+            }
+        }
+    }
+    let lack = |(read, (mut reasons, rules)): (_, (Vec<_>, BTreeMap<_, _>))| {
+        reasons.sort_unstable();
+        Lack { read, reasons, rules: rules.into_iter().collect() }
+    };
+    reads.into_iter().map(lack).collect()
 }
 
 /// `udp/53 from eni-0a to eni-0b`.

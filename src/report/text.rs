@@ -1,12 +1,11 @@
 //! The report for people: findings by issue, then what was skipped, what was wrong with the input, and a sum.
 
-use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use owo_colors::{OwoColorize, Style as Paint};
 
 use super::place::Places;
-use super::{Summary, counts, excerpt, flow, hop_line, plural, severity_name, title};
+use super::{Summary, counts, excerpt, flow, hop_line, lacks, plural, severity_name, title};
 use crate::diagnostic::{Diagnostic, Effect, Fix, Issue, Report, Resource, Severity};
 use crate::network::{Disposition, Hop, Trace, Verdict};
 use crate::snapshot::{Gravity, Problem, Snapshot};
@@ -249,34 +248,13 @@ impl Writer<'_> {
 
     /// One line per read that is not there.
     fn skipped(&mut self, report: &Report) {
-        /// Why a read is missing and how often each rule needed it.
-        #[derive(Default)]
-        struct Lack<'r> {
-            reasons: Vec<&'r str>,
-            rules: BTreeMap<&'r str, usize>,
-        }
-        let mut reads: BTreeMap<&str, Lack<'_>> = BTreeMap::new();
-        for skipped in &report.skipped {
-            let mut seen = Vec::new();
-            for missing in &skipped.missing {
-                let lack = reads.entry(&missing.read).or_default();
-                if !lack.reasons.contains(&missing.reason.as_str()) {
-                    lack.reasons.push(&missing.reason);
-                }
-                if !seen.contains(&&missing.read) {
-                    seen.push(&missing.read);
-                    *lack.rules.entry(&skipped.rule).or_default() += 1;
-                }
-            }
-        }
         if report.skipped.is_empty() {
             return;
         }
         let count = report.skipped.len();
         let title = format!("Not checked ({count}), for want of");
         self.line(&self.paint(&title, Paint::new().bold()));
-        for (read, mut lack) in reads {
-            lack.reasons.sort_unstable();
+        for lack in lacks(report) {
             let mut reasons = lack.reasons.iter().take(REASONS).copied().collect::<Vec<_>>().join("; ");
             if lack.reasons.len() > REASONS {
                 let _ = write!(reasons, "; and {} more", lack.reasons.len() - REASONS);
@@ -287,7 +265,7 @@ impl Writer<'_> {
                 .map(|(rule, count)| if *count == 1 { (*rule).to_owned() } else { format!("{rule} ({count})") })
                 .collect();
             let text = format!("({reasons}): {}", rules.join(", "));
-            self.paragraph(2, &format!("{} ", clean(read)), Paint::new().yellow(), &text);
+            self.paragraph(2, &format!("{} ", clean(lack.read)), Paint::new().yellow(), &text);
         }
         self.line("");
     }

@@ -204,4 +204,13 @@ fn a_comment() {
     report.findings = vec![one; 2000];
     let text = markdown(&report, &snapshot(), &Context { rules: &rules, folder: "snap" });
     assert!(text.len() < 65_536 && text.contains("more findings are not shown"), "{}", text.len());
+    // Text that grows when it is escaped.
+    for finding in &mut report.findings {
+        finding.message = "<@".repeat(1000);
+    }
+    report.suppressed = vec![report.suppressed[0].clone(); 1000];
+    report.suppressed[3].reason = "|".repeat(1000);
+    let text = markdown(&report, &snapshot(), &Context { rules: &rules, folder: "snap" });
+    assert!(text.len() < 65_536, "{}", text.len());
+    assert!(text.contains("more findings are not shown"));
 }
