@@ -28,8 +28,7 @@ pub(super) fn draw(
     style: &Style,
     mark: owo_colors::Style,
 ) -> Option<String> {
-    let place = places.find(evidence)?;
-    let excerpt = Excerpt::new(&place, evidence, places, style);
+    let excerpt = Excerpt::new(evidence, places, style)?;
     let mut styles = if style.color { ThemeStyles::ansi() } else { ThemeStyles::none() };
     if style.color {
         styles.highlights = vec![mark];
@@ -63,9 +62,8 @@ pub(super) struct Shown {
 
 /// The excerpt as lines; nothing when there is no such document.
 pub(super) fn shown(evidence: &Evidence, places: &mut Places<'_>) -> Option<Shown> {
-    let place = places.find(evidence)?;
     let style = Style { color: false, unicode: true, width: PAGE };
-    let excerpt = Excerpt::new(&place, evidence, places, &style);
+    let excerpt = Excerpt::new(evidence, places, &style)?;
     let mut lines = Vec::new();
     let mut start = 0;
     for (i, line) in excerpt.text.lines().enumerate() {
@@ -105,13 +103,18 @@ struct Excerpt {
 }
 
 impl Excerpt {
-    fn new(place: &Place<'_>, evidence: &Evidence, places: &mut Places<'_>, style: &Style) -> Excerpt {
+    fn new(evidence: &Evidence, places: &mut Places<'_>, style: &Style) -> Option<Excerpt> {
+        let whole = places.find(evidence)?;
+        let at = (whole.line, whole.column);
+        let id = identity(evidence, &whole, places);
+        let evidence = id.as_ref().unwrap_or(evidence);
+        let place = &places.find(evidence)?;
         let mut excerpt = Excerpt {
             text: String::new(),
             span: 0..0,
             label: clean(&evidence.text),
             file: clean(place.file),
-            at: (place.line, place.column),
+            at,
             first_line: place.line,
             numbered: true,
         };
@@ -139,7 +142,7 @@ impl Excerpt {
         };
         let room = style.width.saturating_sub(16 + middle).max(20);
         excerpt.label = wrap(&excerpt.label, room).join("\n");
-        excerpt
+        Some(excerpt)
     }
 
     /// Takes the lines around `span`, whose first begins at `line`: at most [`LINES`], without what all are indented
@@ -201,6 +204,30 @@ impl Excerpt {
             self.label += &rest;
         }
     }
+}
+
+/// Of an object that is too tall to be shown, its id: its first lines would say nothing.
+fn identity(evidence: &Evidence, whole: &Place<'_>, places: &mut Places<'_>) -> Option<Evidence> {
+    let text = &whole.text[whole.span.clone()];
+    // A line of the file, or one that it becomes when it is laid out anew, mostly ends with a comma.
+    let tall = text.bytes().filter(|&b| b == b'\n' || b == b',').take(4 * LINES).count() == 4 * LINES;
+    if !text.starts_with('{') || !tall {
+        return None;
+    }
+    let is_index = |token: &&str| token.bytes().all(|b| b.is_ascii_digit());
+    let list = evidence.pointer.rsplit('/').find(|token| !is_index(token))?;
+    let single = list.strip_suffix('s').unwrap_or(list);
+    let keys = [
+        "metadata/name".to_owned(),
+        format!("{single}Id"),
+        format!("{list}Id"),
+        format!("{single}Name"),
+        "GroupId".to_owned(),
+        "name".to_owned(),
+    ];
+    let pointers = keys.into_iter().map(|key| format!("{}/{key}", evidence.pointer));
+    let id = |pointer| Evidence { document: evidence.document, pointer, text: evidence.text.clone() };
+    pointers.map(id).find(|id| places.is_there(id))
 }
 
 /// Whether the line of the place is too long to be shown as it is.

@@ -48,6 +48,11 @@ impl<'s> Places<'s> {
         Some(Place { file: &document.path, text: &document.text, span, line, column, end, line_start })
     }
 
+    /// Whether exactly this value is recorded.
+    pub fn is_there(&mut self, evidence: &Evidence) -> bool {
+        self.open(evidence.document).is_some_and(|(finder, _)| finder.span(&evidence.pointer).is_some())
+    }
+
     /// The object that holds the value at the place of `evidence`.
     pub fn holder(&mut self, evidence: &Evidence) -> Option<Range<usize>> {
         self.open(evidence.document)?.0.holder(&evidence.pointer)

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{acls, evidence, full, resource};
 use crate::diagnostic::{Compared, Gone, Issue, Report, Severity, Suppressed};
-use crate::report::{Context, RuleInfo, github, junit, markdown, sarif};
+use crate::report::{Context, RuleInfo, Source, github, html, junit, markdown, sarif};
 use crate::snapshot::Snapshot;
 
 fn schemas() -> std::path::PathBuf {
@@ -213,4 +213,20 @@ fn a_comment() {
     let text = markdown(&report, &snapshot(), &Context { rules: &rules, folder: "snap" });
     assert!(text.len() < 65_536, "{}", text.len());
     assert!(text.contains("more findings are not shown"));
+}
+
+/// Without the style, the script and their hashes; the picture has tests of its own in `tests/html.rs`.
+#[test]
+fn a_page() {
+    let rules = rules();
+    let context = Context { rules: &rules, folder: "./snapshots/prod" };
+    let page = html(&all(), &snapshot(), &context, &Source::Live, None);
+    let mut shown = page.clone();
+    for (from, to) in [("<style>", "</style>"), ("<script>", "</script>"), ("content=\"default-src", "form-action")] {
+        let start = shown.find(from).unwrap() + from.len();
+        let end = start + shown[start..].find(to).unwrap();
+        shown.replace_range(start..end, " ... ");
+    }
+    assert_snapshot!("html", shown);
+    assert_eq!(page, html(&all(), &snapshot(), &context, &Source::Live, None));
 }

@@ -588,6 +588,19 @@ fn a_long_element_is_cut() {
 }
 
 #[test]
+fn a_tall_object_is_shown_by_its_id() {
+    let tall: Vec<_> = (0..40).map(|i| json!({"Key": format!("k{i}")})).collect();
+    let file = json!({"NetworkAcls": [{"Associations": tall, "NetworkAclId": "acl-0a", "OwnerId": "1111"}]});
+    let file = serde_json::to_string_pretty(&file).unwrap();
+    let pods =
+        json!({"kind": "List", "items": [{"kind": "Pod", "metadata": {"labels": tall, "name": "web-0", "uid": "1"}}]});
+    let pods = serde_json::to_string_pretty(&pods).unwrap();
+    let snapshot = Snapshot::from_documents(vec![("acls.json".to_owned(), file), ("pods.json".to_owned(), pods)]);
+    let pod = Evidence { document: 1, ..evidence("/items/0", "this pod") };
+    assert_snapshot!(text(&pointing(vec![evidence("/NetworkAcls/0", "this ACL"), pod]), &snapshot, &ASCII), @"");
+}
+
+#[test]
 fn commands_are_left_as_they_are() {
     let mut report = pointing(Vec::new());
     report.findings[0].fixes = vec![Fix {
