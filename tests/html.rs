@@ -107,7 +107,7 @@ fn the_page_holds_the_whole_report_and_nothing_from_elsewhere() {
         let target = &html[at + 6..at + 6 + html[at + 6..].find('"').unwrap()];
         assert!(target.starts_with('#') || target.starts_with("https://docs."), "{target}");
     }
-    assert!(html.contains("default-src 'none'; style-src 'sha256-"));
+    assert!(html.contains("default-src &#39;none&#39;; style-src &#39;sha256-"));
     assert!(!html.contains(" style=\""), "the policy forbids style attributes");
     assert!(!snapshot.documents.is_empty());
 }

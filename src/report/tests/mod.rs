@@ -592,12 +592,37 @@ fn a_tall_object_is_shown_by_its_id() {
     let tall: Vec<_> = (0..40).map(|i| json!({"Key": format!("k{i}")})).collect();
     let file = json!({"NetworkAcls": [{"Associations": tall, "NetworkAclId": "acl-0a", "OwnerId": "1111"}]});
     let file = serde_json::to_string_pretty(&file).unwrap();
-    let pods =
-        json!({"kind": "List", "items": [{"kind": "Pod", "metadata": {"labels": tall, "name": "web-0", "uid": "1"}}]});
-    let pods = serde_json::to_string_pretty(&pods).unwrap();
+    let notes: serde_json::Map<_, _> = (0..50).map(|i| (format!("k{i}"), json!("v"))).collect();
+    let metadata = json!({"annotations": notes, "name": "web-0", "uid": "1"});
+    let pods = json!({"kind": "List", "items": [{"kind": "Pod", "metadata": metadata}]}).to_string();
     let snapshot = Snapshot::from_documents(vec![("acls.json".to_owned(), file), ("pods.json".to_owned(), pods)]);
     let pod = Evidence { document: 1, ..evidence("/items/0", "this pod") };
-    assert_snapshot!(text(&pointing(vec![evidence("/NetworkAcls/0", "this ACL"), pod]), &snapshot, &ASCII), @"");
+    assert_snapshot!(text(&pointing(vec![evidence("/NetworkAcls/0", "this ACL"), pod]), &snapshot, &ASCII), @r#"
+    DNS does not resolve (1 error)
+    ==============================
+
+    error[dns-blocked-by-network-acl]: network ACL acl-0123456789abcdef0 rule 90
+      drops DNS answers to subnet-0aaa
+
+           ,-[acls.json:3:5]
+       124 |     }
+       125 |   ],
+       126 |   "NetworkAclId": "acl-0a",
+           :                   ^^^^|^^^
+           :                       `-- this ACL
+       127 |   "OwnerId": "1111"
+       128 | }
+           `----
+
+         ,-[pods.json:1:11]
+         | "name": "web-0",
+         :         ^^^|^^^
+         :            `-- this pod
+         | "uid": "1"
+         `----
+
+    1 error (84 passed, 0 skipped)
+    "#);
 }
 
 #[test]
