@@ -8,6 +8,7 @@
   var map = byId('map');
   var canvas = byId('canvas');
   var told = byId('chosen');
+  var invitation = told ? told.textContent : '';
   var spoken = byId('spoken');
   var chosen = 0;
 
@@ -63,7 +64,7 @@
       told.textContent = finding.querySelector('.message').textContent;
       intoView(byId('path-' + number));
     } else {
-      told.textContent = 'Choose a finding to see what it is about.';
+      told.textContent = invitation;
     }
   }
 

@@ -42,6 +42,8 @@ struct Page<'r> {
     worst: &'static str,
     tiles: Vec<Tile>,
     issues: Vec<Section>,
+    /// Those with findings, the worst first.
+    order: Vec<usize>,
     picture: Option<String>,
     left_out: usize,
     subnets: Vec<Vec<String>>,
@@ -160,6 +162,9 @@ pub fn html(
     let picture = picture.filter(|picture| !picture.subnets.is_empty());
     let mut writer = Writer { report, snapshot, context, places: Places::new(snapshot) };
     let summary = Summary::of(report);
+    let issues: Vec<Section> = Issue::ALL.into_iter().map(|issue| writer.section(issue, picture)).collect();
+    let mut order: Vec<usize> = (0..issues.len()).filter(|&i| !issues[i].findings.is_empty()).collect();
+    order.sort_by_key(|&i| issues[i].findings.first().map(|finding| finding.number));
     let suppressed = report.suppressed.iter().take(LINES).map(|one| Quiet {
         severity: severity_name(one.finding.severity),
         rule: clean(&one.finding.rule),
@@ -179,7 +184,8 @@ pub fn html(
         verdict: verdict(report),
         worst: report.findings.iter().map(|f| f.severity).min().map_or("fine", severity_name),
         tiles: tiles(&summary, report),
-        issues: Issue::ALL.into_iter().map(|issue| writer.section(issue, picture)).collect(),
+        issues,
+        order,
         left_out: picture.map_or(0, |picture| picture.left_out),
         subnets: picture.map(subnets).unwrap_or_default(),
         picture: picture.map(|picture| svg::draw(picture, &report.findings)),
@@ -193,7 +199,7 @@ pub fn html(
         problems: troubles(snapshot),
     };
     // Writing to a string cannot fail.
-    page.render().unwrap_or_default()
+    page.render().unwrap_or_default() + "\n"
 }
 
 /// Only what is in the file may run, and nothing may be fetched.
@@ -340,6 +346,7 @@ impl Writer<'_> {
             words += &format!(", {skipped} not checked");
         }
         let class = match (errors, warnings, infos) {
+            (0, 0, 0) if skipped > 0 => "partly",
             (0, 0, 0) => "fine",
             (0, 0, _) => "info",
             (0, _, _) => "warning",

@@ -95,9 +95,9 @@ impl Pen<'_> {
             self.text("frame-title", x, frame.y + 21, &format!("VPC {label}"));
             let room = (frame.w - 60) / 7;
             let detail = cut(&object.detail, (room as usize).saturating_sub(label.chars().count() + 5).max(12));
-            let _ = write!(
+            let _ = writeln!(
                 self.out,
-                "<text class=\"mono muted\" x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text></g>\n",
+                "<text class=\"mono muted\" x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text></g>",
                 frame.right() - 14,
                 frame.y + 20,
                 escape(&detail)
@@ -108,9 +108,9 @@ impl Pen<'_> {
             let label = if zone.name.is_empty() { "zone not recorded" } else { &zone.name };
             self.text("zone-title", rect.x + 48, rect.y + 18, label);
             if !zone.id.is_empty() {
-                let _ = write!(
+                let _ = writeln!(
                     self.out,
-                    "<text class=\"mono muted\" x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>\n",
+                    "<text class=\"mono muted\" x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>",
                     rect.right() - 9,
                     rect.y + 18,
                     escape(&zone.id)
@@ -247,10 +247,10 @@ impl Pen<'_> {
             let label = escape(&format!("{word}: {}{more}", finding.rule));
             let sign =
                 if about.len() > 1 { about.len().min(99).to_string() } else { sign(finding.severity).to_owned() };
-            let _ = write!(
+            let _ = writeln!(
                 self.out,
                 "<a class=\"mark {word}\" href=\"#f{n}\" data-finding=\"{n}\" aria-label=\"{label}\"><title>{label}</title>\
-                 <circle cx=\"{x}\" cy=\"{y}\" r=\"9\"/><text x=\"{x}\" y=\"{}\" text-anchor=\"middle\">{sign}</text></a>\n",
+                 <circle cx=\"{x}\" cy=\"{y}\" r=\"9\"/><text x=\"{x}\" y=\"{}\" text-anchor=\"middle\">{sign}</text></a>",
                 y + 4,
                 n = first + 1,
             );
@@ -259,9 +259,9 @@ impl Pen<'_> {
 
     /// What is shown when the finding is chosen.
     fn about(&mut self, n: usize, finding: &Diagnostic, mark: &Mark) {
-        let _ = write!(
+        let _ = writeln!(
             self.out,
-            "<g class=\"about {}\" id=\"path-{n}\"><title>{}</title>\n",
+            "<g class=\"about {}\" id=\"path-{n}\"><title>{}</title>",
             severity_name(finding.severity),
             escape(&finding.message)
         );
@@ -339,9 +339,9 @@ impl Pen<'_> {
             let line = curve(part);
             if !line.is_empty() {
                 let last = if dead.is_empty() && split < ways.len() { "" } else { " end" };
-                let _ = write!(
+                let _ = writeln!(
                     self.out,
-                    "<path class=\"halo\" d=\"{line}\"/><path class=\"way {class}{dead}{last}\" pathLength=\"100\" d=\"{line}\"/>\n"
+                    "<path class=\"halo\" d=\"{line}\"/><path class=\"way {class}{dead}{last}\" pathLength=\"100\" d=\"{line}\"/>"
                 );
             }
         }
@@ -385,7 +385,7 @@ impl Pen<'_> {
         };
         let _ = write!(self.out, "<g class=\"dot {class} {verdict}\"><path class=\"spur\" d=\"M{x} {y}H{}\"/>", at.x);
         self.rect("", Rect { x: x - wide / 2, y: y - 8, w: wide, h: 17 }, 8);
-        let _ = write!(self.out, "<text x=\"{x}\" y=\"{}\" text-anchor=\"middle\">{label}</text></g>\n", y + 4);
+        let _ = writeln!(self.out, "<text x=\"{x}\" y=\"{}\" text-anchor=\"middle\">{label}</text></g>", y + 4);
     }
 }
 

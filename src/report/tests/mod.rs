@@ -615,10 +615,13 @@ fn a_tall_object_is_shown_by_its_id() {
            `----
 
          ,-[pods.json:1:11]
-         | "name": "web-0",
-         :         ^^^|^^^
-         :            `-- this pod
-         | "uid": "1"
+         |     "k9": "v"
+         |   },
+         |   "name": "web-0",
+         :           ^^^|^^^
+         :              `-- this pod
+         |   "uid": "1"
+         | }
          `----
 
     1 error (84 passed, 0 skipped)
