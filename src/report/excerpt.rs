@@ -216,6 +216,8 @@ fn identity(evidence: &Evidence, whole: &Place<'_>, places: &mut Places<'_>) -> 
     }
     let is_index = |token: &&str| token.bytes().all(|b| b.is_ascii_digit());
     let list = evidence.pointer.rsplit('/').find(|token| !is_index(token))?;
+    // A name further in, such as a container's, is not what the place is about.
+    let named = list == "metadata" || evidence.pointer.matches('/').count() == 1;
     let single = list.strip_suffix('s').unwrap_or(list);
     let keys = [
         "metadata/name".to_owned(),
@@ -225,7 +227,8 @@ fn identity(evidence: &Evidence, whole: &Place<'_>, places: &mut Places<'_>) -> 
         "GroupId".to_owned(),
         "name".to_owned(),
     ];
-    let pointers = keys.into_iter().map(|key| format!("{}/{key}", evidence.pointer));
+    let keys = keys.into_iter().filter(|key| named || key != "name");
+    let pointers = keys.map(|key| format!("{}/{key}", evidence.pointer));
     let id = |pointer| Evidence { document: evidence.document, pointer, text: evidence.text.clone() };
     pointers.map(id).find(|id| places.is_there(id))
 }

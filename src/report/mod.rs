@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::diagnostic::{Issue, Report, Severity};
+use crate::diagnostic::{Evidence, Issue, Report, Severity};
 use crate::network::{Hop, Trace, Verdict};
 
 pub use github::github;
@@ -163,6 +163,19 @@ fn lacks(report: &Report) -> Vec<Lack<'_>> {
         Lack { read, reasons, rules: rules.into_iter().collect() }
     };
     reads.into_iter().map(lack).collect()
+}
+
+/// Pieces of evidence that say the same, of which an excerpt is shown.
+const SAME: usize = 2;
+
+/// The evidence to show, and that which says the same of other places and is only named.
+fn shown_and_named(evidence: &[Evidence]) -> (Vec<&Evidence>, Vec<&Evidence>) {
+    let mut said: BTreeMap<&str, usize> = BTreeMap::new();
+    evidence.iter().partition(|piece| {
+        let times = said.entry(&piece.text).or_default();
+        *times += 1;
+        *times <= SAME
+    })
 }
 
 /// `udp/53 from eni-0a to eni-0b`.

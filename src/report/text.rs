@@ -5,8 +5,8 @@ use std::fmt::Write;
 use owo_colors::{OwoColorize, Style as Paint};
 
 use super::place::Places;
-use super::{Summary, counts, excerpt, flow, hop_line, lacks, plural, severity_name, title};
-use crate::diagnostic::{Diagnostic, Effect, Fix, Issue, Report, Resource, Severity};
+use super::{Summary, counts, excerpt, flow, hop_line, lacks, plural, severity_name, shown_and_named, title};
+use crate::diagnostic::{Diagnostic, Effect, Evidence, Fix, Issue, Report, Resource, Severity};
 use crate::network::{Disposition, Hop, Trace, Verdict};
 use crate::snapshot::{Gravity, Problem, Snapshot};
 
@@ -118,7 +118,8 @@ impl Writer<'_> {
             self.paragraph(2, "why: ", Paint::new().bold(), &finding.because);
             self.line("");
         }
-        for evidence in &finding.evidence {
+        let (shown, named) = shown_and_named(&finding.evidence);
+        for evidence in shown {
             if let Some(drawn) = excerpt::draw(evidence, &mut self.places, self.style, mark) {
                 for line in drawn.lines() {
                     self.line(&format!("  {line}"));
@@ -126,6 +127,7 @@ impl Writer<'_> {
                 self.line("");
             }
         }
+        self.also(&named);
         if let Some(trace) = &finding.trace {
             self.trace(trace);
             self.line("");
@@ -144,6 +146,20 @@ impl Writer<'_> {
             self.line(&format!("  {lead}{url}"));
             self.line("");
         }
+    }
+
+    /// Places that say what was shown before.
+    fn also(&mut self, evidence: &[&Evidence]) {
+        if evidence.is_empty() {
+            return;
+        }
+        let places = evidence.iter().take(AFFECTED).filter_map(|piece| self.places.find(piece));
+        let places: Vec<String> =
+            places.map(|place| format!("{}:{}:{}", place.file, place.line, place.column)).collect();
+        let more = evidence.len().saturating_sub(AFFECTED);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        self.paragraph(2, "also at: ", Paint::new().bold(), &(places.join(", ") + &more));
+        self.line("");
     }
 
     fn fix(&mut self, fix: &Fix) {

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::excerpt::{Shown, shown};
 use super::place::Places;
 use super::text::clean;
-use super::{Context, Lack, Source, Summary, counts, flow, lacks, plural, severity_name, title};
+use super::{Context, Lack, Source, Summary, counts, flow, lacks, plural, severity_name, shown_and_named, title};
 use crate::diagnostic::{Diagnostic, Effect, Evidence, Issue, Report, Resource};
 use crate::network::{Disposition, Hop, Trace, Verdict};
 use crate::picture::Picture;
@@ -84,6 +84,8 @@ struct Finding {
     notes: Vec<String>,
     because: String,
     evidence: Vec<Proof>,
+    /// Places that say the same as one that is shown.
+    also: Vec<String>,
     path: Option<Route>,
     affected: Vec<(String, Vec<String>, usize)>,
     fixes: Vec<Remedy>,
@@ -362,6 +364,7 @@ impl Writer<'_> {
         }
         notes.extend(finding.note.as_deref().map(clean));
         let resource = &finding.resource;
+        let (shown, named) = shown_and_named(&finding.evidence);
         Finding {
             number,
             severity: severity_name(finding.severity),
@@ -371,7 +374,8 @@ impl Writer<'_> {
             message: clean(&finding.message),
             notes,
             because: clean(&finding.because),
-            evidence: finding.evidence.iter().filter_map(|evidence| self.proof(evidence)).collect(),
+            evidence: shown.into_iter().filter_map(|evidence| self.proof(evidence)).collect(),
+            also: named.into_iter().take(NAMES).filter_map(|evidence| self.also(evidence)).collect(),
             path: finding.trace.as_ref().map(|trace| self.route(trace)),
             affected: by_kind(&finding.affected),
             fixes: finding
@@ -399,6 +403,11 @@ impl Writer<'_> {
         });
         let place = format!("{}:{}:{}", self.context.path(&file), at.0, at.1);
         Some(Proof { place, text: label, lines: lines.collect() })
+    }
+
+    fn also(&mut self, evidence: &Evidence) -> Option<String> {
+        let place = self.places.find(evidence)?;
+        Some(clean(&format!("{}:{}:{}", self.context.path(place.file), place.line, place.column)))
     }
 
     fn route(&mut self, trace: &Trace) -> Route {
