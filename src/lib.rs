@@ -98,6 +98,10 @@ pub fn join(mut checked: Vec<(Report, Arc<Snapshot>)>) -> (Report, Arc<Snapshot>
         let name = report.cluster.name;
         joined.findings.extend(report.findings.into_iter().map(|mut finding| {
             finding.evidence.iter_mut().for_each(|e| e.document += offset);
+            // The steps' places are rows of the one snapshot; in the joined one there are none.
+            if let Some(trace) = finding.trace.as_mut().filter(|_| !same) {
+                trace.forward.iter_mut().chain(&mut trace.back).for_each(|hop| hop.spot = None);
+            }
             finding.cluster = Some(name.clone());
             finding
         }));

@@ -5,7 +5,7 @@
   function byId(id) { return document.getElementById(id); }
   function all(what, within) { return Array.prototype.slice.call((within || document).querySelectorAll(what)); }
   var findings = all('.finding');
-  var map = byId('map');
+  var maps = all('.map');
   var canvas = byId('canvas');
   var told = byId('chosen');
   var invitation = told ? told.textContent : '';
@@ -41,12 +41,12 @@
 
   function intoView(about) {
     if (!canvas || !about) return;
-    var box = about.getBBox();
+    var box = about.getBoundingClientRect();
+    var frame = canvas.getBoundingClientRect();
     if (!box.width && !box.height) return;
-    var scale = map.getBoundingClientRect().width / map.viewBox.baseVal.width;
     canvas.scrollTo({
-      left: (box.x + box.width / 2) * scale - canvas.clientWidth / 2,
-      top: (box.y + box.height / 2) * scale - canvas.clientHeight / 2,
+      left: canvas.scrollLeft + box.left - frame.left + (box.width - frame.width) / 2,
+      top: canvas.scrollTop + box.top - frame.top + (box.height - frame.height) / 2,
     });
   }
 
@@ -55,9 +55,9 @@
     findings.forEach(function (finding) {
       finding.classList.toggle('chosen-one', Number(finding.dataset.finding) === number);
     });
-    if (!map) return;
-    all('.about', map).forEach(function (about) { about.classList.toggle('on', about.id === 'path-' + number); });
-    map.classList.toggle('chosen-map', number > 0);
+    if (!maps.length) return;
+    all('.about').forEach(function (about) { about.classList.toggle('on', about.id === 'path-' + number); });
+    maps.forEach(function (map) { map.classList.toggle('chosen-map', number > 0); });
     told.classList.toggle('on', number > 0);
     if (number > 0) {
       var finding = byId('f' + number);
@@ -121,7 +121,7 @@
     choose(0);
     remember(0);
   }
-  if (map) {
+  if (maps.length) {
     byId('previous').addEventListener('click', function () { step(-1); });
     byId('next').addEventListener('click', function () { step(1); });
     byId('clear').addEventListener('click', clear);

@@ -61,7 +61,7 @@ fn formats(snapshot: &Arc<Snapshot>, rules: &RuleSet, infos: &[RuleInfo]) -> [St
         report::junit(&report, snapshot, &context),
         report::github(&report, snapshot, &context),
         report::markdown(&report, snapshot, &context),
-        report::html(&report, snapshot, &context, &source, Some(&picture)),
+        report::html(&report, snapshot, &context, &source, &[picture]),
     ]
 }
 
@@ -100,7 +100,7 @@ fn every_format_of_every_fixture_is_taken() {
         assert!(markdown.chars().count() < 65_536, "{name}");
         assert_eq!(markdown.matches("<details>").count(), markdown.matches("</details>").count(), "{name}");
         assert_eq!(html.matches("<article ").count(), count, "{name}");
-        assert!(html.contains("id=\"map\""), "{name} has no picture");
+        assert!(html.contains("id=\"map-1\""), "{name} has no picture");
     }
     assert!(findings > 10, "{findings}");
     let run =

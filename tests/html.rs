@@ -50,7 +50,7 @@ fn made(snapshot: Arc<Snapshot>, change: impl FnOnce(&mut Report)) -> Made {
     let picture = Picture::new(&cluster, &report);
     let context = Context { rules: &[], folder: "fixtures/broken" };
     let source = Source::Snapshot { path: "fixtures/broken".to_owned() };
-    let html = html(&report, &snapshot, &context, &source, Some(&picture));
+    let html = html(&report, &snapshot, &context, &source, std::slice::from_ref(&picture));
     Made { report, snapshot, picture, html }
 }
 
@@ -190,6 +190,37 @@ fn each_step_of_a_path_is_drawn_where_it_happens() {
         assert!(path.forward.iter().chain(&path.back).any(|step| step.verdict == Verdict::Blocked));
     }
     assert!(steps >= 6, "{steps}");
+}
+
+#[test]
+fn two_clusters_have_two_pictures() {
+    let rules = RuleSet::built_in().unwrap();
+    let other =
+        change::documents("nacl-drops-dns").into_iter().map(|(path, text)| (path, text.replace("shop", "depot")));
+    let both = [
+        change::changed(&change::documents("healthy"), &faults()).unwrap(),
+        Arc::new(Snapshot::from_documents(other.collect())),
+    ];
+    let checked = both.iter().map(|one| (eks_doctor::diagnose(one, &rules, None).unwrap(), one.clone())).collect();
+    let (report, snapshot) = eks_doctor::join(checked);
+    let clusters = both.iter().map(|one| Cluster::choose(one.clone(), None).unwrap());
+    let pictures: Vec<Picture> = clusters.map(|cluster| Picture::new(&cluster, &report)).collect();
+    let html = html(&report, &snapshot, &Context { rules: &[], folder: "" }, &Source::Live, &pictures);
+    assert_eq!(html.matches("<svg class=\"map\"").count(), 2);
+    assert!(html.contains("in cluster <code>depot</code>") && html.contains("in cluster <code>shop</code>"));
+    for (i, finding) in report.findings.iter().enumerate() {
+        let drawn: Vec<&str> = pictures
+            .iter()
+            .filter(|picture| !picture.marks[i].culprits.is_empty())
+            .map(|picture| picture.cluster.as_str())
+            .collect();
+        assert_eq!(drawn, [finding.cluster.as_deref().unwrap()], "{}", finding.rule);
+    }
+    let mut ids = BTreeSet::new();
+    for (at, _) in html.match_indices(" id=\"") {
+        let id = &html[at + 5..at + 5 + html[at + 5..].find('"').unwrap()];
+        assert!(ids.insert(id), "{id} twice");
+    }
 }
 
 /// Colours of text on what they stand on, in light, dark and print.
@@ -349,7 +380,7 @@ const TRIES: &str = r#"
   function all(what, within) { return Array.prototype.slice.call((within || document).querySelectorAll(what)); }
   function seen(e) { return e.getClientRects().length > 0; }
   try {
-    var map = document.getElementById('map');
+    var map = document.querySelector('.map');
     var findings = all('.finding');
     check(findings.length > 2, 'findings');
     check(seen(findings[0].querySelector('.body')), 'the first finding is open');

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use super::{Addresses, Band, Id, Kind, Picture, State, Subnet, Zone};
 use crate::cluster::Cluster;
 use crate::cluster::worker::Worker;
-use crate::diagnostic::Report;
+use crate::diagnostic::Diagnostic;
 use crate::network::{ANY_PUBLIC_V4, ANY_PUBLIC_V6, RouteChoice, Target};
 use crate::shape::Str;
 use crate::shape::ec2::{self, Tag, tag};
@@ -22,10 +22,10 @@ const LINES: usize = 4;
 /// Security groups that are drawn at most, those of findings aside.
 const GROUPS: usize = 6;
 
-pub(super) fn build(cluster: &Cluster, report: &Report) -> Picture {
+pub(super) fn build<'r>(cluster: &'r Cluster, findings: impl Iterator<Item = &'r Diagnostic>) -> Picture {
     let mut builder = Builder {
         cluster,
-        named: named(report),
+        named: named(findings),
         picture: Picture::default(),
         by_subnet: HashMap::new(),
         vpc: cluster.vpc_id().unwrap_or_default(),
@@ -62,9 +62,9 @@ fn order(kind: Kind) -> u8 {
 }
 
 /// Ids that findings speak of.
-fn named(report: &Report) -> BTreeSet<&str> {
+fn named<'r>(findings: impl Iterator<Item = &'r Diagnostic>) -> BTreeSet<&'r str> {
     let mut all = BTreeSet::new();
-    for finding in &report.findings {
+    for finding in findings {
         all.insert(finding.resource.id.as_str());
         all.extend(finding.affected.iter().map(|resource| resource.id.as_str()));
         if let Some(trace) = &finding.trace {

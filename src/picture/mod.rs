@@ -8,7 +8,7 @@ mod paths;
 use std::collections::BTreeMap;
 
 use crate::cluster::Cluster;
-use crate::diagnostic::Report;
+use crate::diagnostic::{Diagnostic, Report};
 use crate::network::{Disposition, Verdict};
 
 /// An object of the picture, by its number.
@@ -142,6 +142,8 @@ pub struct Mark {
 /// The picture.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Picture {
+    /// The cluster's name.
+    pub cluster: String,
     pub objects: Vec<Object>,
     pub vpc: Option<Id>,
     /// What stands outside of the VPC: the internet, the control plane.
@@ -154,7 +156,7 @@ pub struct Picture {
     pub groups: Vec<Id>,
     /// What findings are about and that stands in no VPC.
     pub beside: Vec<Id>,
-    /// For each finding of the report.
+    /// For each finding of the report; empty for those of other clusters.
     pub marks: Vec<Mark>,
     /// Subnets of the VPC that have nothing to do with the cluster.
     pub left_out: usize,
@@ -163,10 +165,16 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// The picture of `cluster` with the findings of `report`.
+    /// The picture of `cluster` with its findings of `report`, which may be that of several clusters.
     pub fn new(cluster: &Cluster, report: &Report) -> Picture {
-        let mut picture = build::build(cluster, report);
-        picture.marks = report.findings.iter().map(|finding| paths::mark(&mut picture, cluster, finding)).collect();
+        let name = cluster.name();
+        let is_ours = |finding: &Diagnostic| finding.cluster.as_deref().is_none_or(|theirs| *theirs == *name);
+        let mut picture = build::build(cluster, report.findings.iter().filter(|finding| is_ours(finding)));
+        picture.cluster = name.to_string();
+        for finding in &report.findings {
+            let mark = if is_ours(finding) { paths::mark(&mut picture, cluster, finding) } else { Mark::default() };
+            picture.marks.push(mark);
+        }
         picture
     }
 

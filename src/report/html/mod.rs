@@ -44,7 +44,7 @@ struct Page<'r> {
     issues: Vec<Section>,
     /// Those with findings, the worst first.
     order: Vec<usize>,
-    picture: Option<String>,
+    drawings: Vec<Drawing>,
     left_out: usize,
     subnets: Vec<Vec<String>>,
     skipped: usize,
@@ -55,6 +55,12 @@ struct Page<'r> {
     gone_count: usize,
     baseline: String,
     problems: Vec<Trouble<'r>>,
+}
+
+/// The picture of one cluster.
+struct Drawing {
+    cluster: String,
+    svg: String,
 }
 
 /// A number of the summary.
@@ -80,6 +86,8 @@ struct Finding {
     sign: &'static str,
     rule: String,
     resource: String,
+    /// When the report is about several.
+    cluster: String,
     message: String,
     notes: Vec<String>,
     because: String,
@@ -153,18 +161,18 @@ struct Trouble<'r> {
     help: &'r str,
 }
 
-/// The report as HTML. Without a picture when there is nothing to draw.
+/// The report as HTML, with a picture of each cluster of which there is something to draw.
 pub fn html(
     report: &Report,
     snapshot: &Snapshot,
     context: &Context<'_>,
     source: &Source,
-    picture: Option<&Picture>,
+    pictures: &[Picture],
 ) -> String {
-    let picture = picture.filter(|picture| !picture.subnets.is_empty());
+    let pictures: Vec<&Picture> = pictures.iter().filter(|picture| !picture.subnets.is_empty()).collect();
     let mut writer = Writer { report, snapshot, context, places: Places::new(snapshot) };
     let summary = Summary::of(report);
-    let issues: Vec<Section> = Issue::ALL.into_iter().map(|issue| writer.section(issue, picture)).collect();
+    let issues: Vec<Section> = Issue::ALL.into_iter().map(|issue| writer.section(issue, &pictures)).collect();
     let mut order: Vec<usize> = (0..issues.len()).filter(|&i| !issues[i].findings.is_empty()).collect();
     order.sort_by_key(|&i| issues[i].findings.first().map(|finding| finding.number));
     let suppressed = report.suppressed.iter().take(LINES).map(|one| Quiet {
@@ -188,9 +196,16 @@ pub fn html(
         tiles: tiles(&summary, report),
         issues,
         order,
-        left_out: picture.map_or(0, |picture| picture.left_out),
-        subnets: picture.map(subnets).unwrap_or_default(),
-        picture: picture.map(|picture| svg::draw(picture, &report.findings)),
+        left_out: pictures.iter().map(|picture| picture.left_out).sum(),
+        subnets: pictures.iter().flat_map(|picture| subnets(picture)).collect(),
+        drawings: pictures
+            .iter()
+            .enumerate()
+            .map(|(i, picture)| Drawing {
+                cluster: clean(&picture.cluster),
+                svg: svg::draw(picture, i + 1, &report.findings),
+            })
+            .collect(),
         skipped: report.skipped.len(),
         lacks: lacks(report).into_iter().map(lack_row).collect(),
         suppressed: suppressed.collect(),
@@ -327,13 +342,13 @@ impl Writer<'_> {
         all.into_iter().filter_map(|(word, value)| Some((word, clean(&value.filter(|v| !v.is_empty())?)))).collect()
     }
 
-    fn section(&mut self, issue: Issue, picture: Option<&Picture>) -> Section {
+    fn section(&mut self, issue: Issue, pictures: &[&Picture]) -> Section {
         let report = self.report;
         let numbered = report.findings.iter().enumerate().filter(|(_, finding)| finding.issue == issue);
         let findings: Vec<Finding> = numbered
             .map(|(i, finding)| {
-                let mark = picture.and_then(|picture| picture.marks.get(i));
-                let drawn = mark.is_some_and(|mark| !mark.culprits.is_empty() || !mark.affected.is_empty());
+                let mut marks = pictures.iter().filter_map(|picture| picture.marks.get(i));
+                let drawn = marks.any(|mark| !mark.culprits.is_empty() || !mark.affected.is_empty());
                 self.finding(i + 1, finding, drawn)
             })
             .collect();
@@ -371,6 +386,7 @@ impl Writer<'_> {
             sign: svg::sign(finding.severity),
             rule: clean(&finding.rule),
             resource: clean(&format!("{} {}", resource.kind, called(resource))),
+            cluster: finding.cluster.as_deref().map(clean).unwrap_or_default(),
             message: clean(&finding.message),
             notes,
             because: clean(&finding.because),

@@ -14,16 +14,20 @@ const RINGS: usize = 80;
 /// How far beside the middle of a gutter the packet is drawn; its answer is on the other side.
 const ASIDE: i32 = 11;
 
-/// The drawing; the findings are those of the report, in its order.
-pub(super) fn draw(picture: &Picture, findings: &[Diagnostic]) -> String {
+/// The drawing, the `number`-th of its page; the findings are those of the report, in its order.
+pub(super) fn draw(picture: &Picture, number: usize, findings: &[Diagnostic]) -> String {
     let layout = Layout::new(picture);
-    let mut pen = Pen { picture, layout: &layout, out: String::new() };
+    let mut pen = Pen { picture, number, layout: &layout, out: String::new() };
     let (w, h) = (layout.width, layout.height);
     let _ = write!(
         pen.out,
-        "<svg class=\"map\" id=\"map\" role=\"group\" aria-label=\"Picture of the VPC\" width=\"{w}\" height=\"{h}\" \
-         viewBox=\"0 0 {w} {h}\" xmlns=\"http://www.w3.org/2000/svg\">\n{ICONS}"
+        "<svg class=\"map\" id=\"map-{number}\" role=\"group\" aria-label=\"Picture of the VPC of {}\" width=\"{w}\" \
+         height=\"{h}\" viewBox=\"0 0 {w} {h}\" xmlns=\"http://www.w3.org/2000/svg\">\n",
+        escape(&picture.cluster)
     );
+    if number == 1 {
+        pen.out += ICONS;
+    }
     pen.out += "<g class=\"base\">\n";
     pen.frames();
     for id in picture.outside.iter().chain(&picture.edge).chain(&picture.groups).chain(&picture.beside) {
@@ -36,7 +40,9 @@ pub(super) fn draw(picture: &Picture, findings: &[Diagnostic]) -> String {
     pen.marks(findings);
     pen.out += "</g>\n";
     for (i, (finding, mark)) in findings.iter().zip(&picture.marks).enumerate() {
-        pen.about(i + 1, finding, mark);
+        if *mark != Mark::default() {
+            pen.about(i + 1, finding, mark);
+        }
     }
     pen.out += "</svg>";
     pen.out
@@ -44,6 +50,7 @@ pub(super) fn draw(picture: &Picture, findings: &[Diagnostic]) -> String {
 
 struct Pen<'p> {
     picture: &'p Picture,
+    number: usize,
     layout: &'p Layout,
     out: String,
 }
@@ -74,7 +81,8 @@ impl Pen<'_> {
         };
         let _ = write!(
             self.out,
-            "<g id=\"o{id}\" class=\"{}{state}\"><title>{}</title>",
+            "<g id=\"o{}-{id}\" class=\"{}{state}\"><title>{}</title>",
+            self.number,
             name(object.kind),
             escape_lines(&object.hint)
         );
@@ -277,7 +285,7 @@ impl Pen<'_> {
         for id in shown {
             // A subnet drawn again would hide what is in it.
             if !matches!(self.picture.objects[id].kind, Kind::Subnet | Kind::Vpc) {
-                let _ = write!(self.out, "<use href=\"#o{id}\"/>");
+                let _ = write!(self.out, "<use href=\"#o{}-{id}\"/>", self.number);
             }
         }
         self.out.push('\n');
