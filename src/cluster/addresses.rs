@@ -9,6 +9,7 @@ use ipnet::Ipv4Net;
 use super::Cluster;
 use super::capacity::Limits;
 use super::cni::Cni;
+use super::cni_settings::cluster_tags;
 use super::version::Version;
 use crate::shape::ec2::{Instance, NetworkInterface, Subnet, SubnetCidrReservations, tag};
 use crate::shape::k8s::{Node, Pod};
@@ -39,6 +40,14 @@ derived! {
         largestType: Str,
         /// Free aligned /28 blocks, as far as interfaces are known.
         freePrefixes: Option<i64>,
+        /// Those of them that a CIDR reservation keeps for prefixes.
+        reservedPrefixes: Option<i64>,
+        /// Whether any range is kept for prefixes (`GetSubnetCidrReservations`).
+        reserved: Option<bool>,
+        /// /28 blocks in which single addresses stand, so that no prefix fits.
+        scattered: i64,
+        /// All /28 blocks.
+        blocks: i64,
         /// Used addresses that no recorded interface explains.
         unaccounted: i64,
         nodes: Vec<Link<Node>>,
@@ -95,7 +104,7 @@ pub fn made_for(interface: &NetworkInterface) -> Option<&str> {
 }
 
 /// Minutes since the year 0 of an RFC 3339 time, for comparing.
-fn minutes(time: &str) -> Option<i64> {
+pub fn minutes(time: &str) -> Option<i64> {
     let number = |from: usize, to: usize| time.get(from..to)?.parse::<i64>().ok();
     let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
     let (hour, minute) = (number(11, 13)?, number(14, 16)?);
@@ -105,16 +114,27 @@ fn minutes(time: &str) -> Option<i64> {
     Some((days * 24 + hour) * 60 + minute)
 }
 
-/// The free aligned /28 blocks of a range, given what is taken of it.
+/// The free aligned /28 blocks of a subnet, given what is taken of it.
 pub fn free_blocks(cidr: Ipv4Net, taken: impl Iterator<Item = (u32, u32)>) -> i64 {
-    if cidr.prefix_len() > 28 {
+    blocks_left(cidr, taken.chain(ends(cidr)))
+}
+
+/// What AWS keeps of a subnet: its first four addresses and its last.
+fn ends(cidr: Ipv4Net) -> [(u32, u32); 2] {
+    let (first, last) = (u32::from(cidr.network()), u32::from(cidr.broadcast()));
+    [(first, first + 3), (last, last)]
+}
+
+/// The aligned /28 blocks of a range of which nothing is taken.
+fn blocks_left(range: Ipv4Net, taken: impl Iterator<Item = (u32, u32)>) -> i64 {
+    if range.prefix_len() > 28 {
         return 0;
     }
-    let first = u32::from(cidr.network());
-    let last = u32::from(cidr.broadcast());
+    let first = u32::from(range.network());
+    let last = u32::from(range.broadcast());
     let blocks = ((last - first) / 16 + 1) as usize;
     let mut used = fixedbitset::FixedBitSet::with_capacity(blocks);
-    for (from, to) in taken.chain([(first, first + 3), (last, last)]) {
+    for (from, to) in taken {
         let (from, to) = (from.max(first), to.min(last));
         if from <= to {
             used.insert_range(((from - first) / 16) as usize..((to - first) / 16) as usize + 1);
@@ -157,13 +177,16 @@ impl AddressPool {
             return Err(lacking("ec2:DescribeSubnets", "the answer has no AvailableIpAddressCount"));
         };
         if self.prefixes {
-            if free < 16 {
+            // What is kept for prefixes may not count among the free addresses.
+            let kept = self.reservedPrefixes.unwrap_or(0);
+            // Auto Mode falls back to single addresses when there is no prefix.
+            if kept == 0 && free < if self.kind == "auto" { 1 } else { 16 } {
                 return Ok("exhausted");
             }
             return match self.freePrefixes {
                 None => Err(lacking("ec2:DescribeNetworkInterfaces", "not recorded")),
                 Some(0) => Ok("fragmented"),
-                Some(n) if n > self.unaccounted => Ok("ok"),
+                Some(n) if kept > 0 || n > self.unaccounted => Ok(if n * 16 < self.demand - 1 { "low" } else { "ok" }),
                 Some(_) => {
                     Err(lacking("ec2:DescribeNetworkInterfaces", "some interfaces of the subnet are not recorded"))
                 }
@@ -194,13 +217,17 @@ impl Cluster {
             && !cni.custom_networking()
     }
 
-    /// Whether a subnet is tagged for secondary interfaces of this cluster's nodes
-    /// (amazon-vpc-cni-k8s `pkg/awsutils/awsutils.go`).
-    pub fn tagged_for_cni(&self, subnet: &Subnet) -> bool {
-        const CLUSTER: &str = "cni.networking.k8s.aws/cluster/";
-        let role = tag(&subnet.Tags, "kubernetes.io/role/cni").is_some_and(|v| !v.is_empty() && v != "0");
-        let named: Vec<&str> = subnet.Tags.iter().filter_map(|t| t.Key.strip_prefix(CLUSTER)).collect();
-        role && (named.is_empty() || named.contains(&self.name().as_str()))
+    /// Whether a subnet is tagged for secondary interfaces of this cluster's nodes: by the tag alone before v1.22.0,
+    /// since then by its value and by the tags of clusters (amazon-vpc-cni-k8s `pkg/awsutils/awsutils.go`).
+    pub fn tagged_for_cni(&self, cni: &Cni<'_>, subnet: &Subnet) -> bool {
+        let Some(role) = tag(&subnet.Tags, "kubernetes.io/role/cni") else { return false };
+        let version = cni.version.unwrap_or(Version(1, 18, 0));
+        if version < Version(1, 22, 0) {
+            return true;
+        }
+        let (_, named) = cluster_tags(subnet, version);
+        let own = cni.setting("CLUSTER_NAME").unwrap_or_default();
+        !role.is_empty() && role != "0" && (own.is_empty() || named.is_empty() || named.contains(&own))
     }
 
     fn find_pools(&self, cni: Option<&Cni<'_>>) -> Vec<Arc<AddressPool>> {
@@ -256,7 +283,7 @@ impl Cluster {
                     draft.starving.extend(starving().into_iter().flatten().map(|row| Link::new(*row)));
                 }
                 if let Some(limits) = limits {
-                    let (step, demand, per_node) = needs(cni, limits, kind);
+                    let (step, demand, per_node) = needs(cni, limits, kind, prefixes);
                     draft.step = draft.step.max(step);
                     draft.demand = draft.demand.max(demand);
                     if per_node > draft.per_node {
@@ -323,6 +350,13 @@ impl Cluster {
             let kind = match placement.kind.as_str() {
                 "fargate" => "fargate",
                 "instances" => continue,
+                // Nobody is to be launched there.
+                _ if placement
+                    .nodegroup
+                    .is_some_and(|g| tables.nodegroups.at(g.row.index).value.scalingConfig.desiredSize == Some(0)) =>
+                {
+                    continue;
+                }
                 _ if pods => "pods",
                 _ => "nodes",
             };
@@ -334,7 +368,7 @@ impl Cluster {
             let types = placement.nodegroup.map(|g| &tables.nodegroups.at(g.row.index).value.instanceTypes);
             for kind_of in types.into_iter().flatten() {
                 let Ok(limits) = self.limits(kind_of) else { continue };
-                let (step, demand, per_node) = needs(cni, limits, kind);
+                let (step, demand, per_node) = needs(cni, limits, kind, draft.prefixes && limits.nitro);
                 (draft.step, draft.demand) = (draft.step.max(step), draft.demand.max(demand));
                 if per_node > draft.per_node {
                     (draft.per_node, draft.largest) = (per_node, kind_of.clone());
@@ -390,6 +424,7 @@ impl Cluster {
         let usable = cidr.map_or(0, |c| (1_i64 << (32 - c.prefix_len())) - 5);
         let seen = self.snapshot.has("ec2:DescribeNetworkInterfaces");
         let mut taken: Vec<(u32, u32)> = Vec::new();
+        let mut single: HashSet<u32> = HashSet::new();
         let mut holders: BTreeMap<&'static str, i64> = BTreeMap::new();
         let (mut used, mut held, mut spare, mut leaked_addresses) = (0, 0, 0, 0);
         let mut leaked = Vec::new();
@@ -399,6 +434,11 @@ impl Cluster {
             taken.extend(
                 interface.PrivateIpAddresses.iter().filter_map(|a| number(&a.PrivateIpAddress)).map(|n| (n, n)),
             );
+            if draft.prefixes {
+                single.extend(
+                    interface.PrivateIpAddresses.iter().filter_map(|a| number(&a.PrivateIpAddress)).map(|n| n / 16),
+                );
+            }
             taken.extend(interface.Ipv4Prefixes.iter().filter_map(|p| range(&p.Ipv4Prefix)));
             let of_node = interface.Attachment.as_ref().is_some_and(|a| draft.workers.contains(&a.InstanceId));
             let what = if of_node && interface.InterfaceType != "branch" {
@@ -414,19 +454,27 @@ impl Cluster {
             };
             *holders.entry(what).or_default() += count;
         }
-        if let Some(reserved) = tables.subnet_cidr_reservations.get(&subnet.SubnetId) {
-            taken.extend(explicit(reserved.value));
+        let reservations = tables.subnet_cidr_reservations.get(&subnet.SubnetId);
+        let (mut kept, mut any) = (0, false);
+        if let Some(reserved) = reservations {
+            taken.extend(reserved_for(reserved.value, "explicit").filter_map(|c| range(&c.to_string())));
+            if draft.prefixes && seen {
+                for net in reserved_for(reserved.value, "prefix") {
+                    any = true;
+                    kept += blocks_left(net, taken.iter().copied().chain(cidr.into_iter().flat_map(ends)));
+                }
+            }
         }
         let mut holders: Vec<(i64, &str)> = holders.into_iter().map(|(what, count)| (count, what)).collect();
         holders.sort_by(|a, b| b.cmp(a));
         let alternative = cni
             .filter(|cni| draft.kind == "pods" && self.discovers_subnets(cni))
-            .and_then(|_| {
+            .and_then(|cni| {
                 tables
                     .subnets
                     .iter()
                     .filter(|s| s.row != subnet.row && s.VpcId == subnet.VpcId)
-                    .filter(|s| s.AvailabilityZone == subnet.AvailabilityZone && self.tagged_for_cni(s.value))
+                    .filter(|s| s.AvailabilityZone == subnet.AvailabilityZone && self.tagged_for_cni(cni, s.value))
                     .find(|s| s.AvailableIpAddressCount.is_some_and(|free| free >= draft.step.max(1)))
             })
             .map(|s| s.SubnetId.clone())
@@ -444,6 +492,10 @@ impl Cluster {
             demand: draft.demand,
             perNode: draft.per_node,
             largestType: draft.largest,
+            reservedPrefixes: (seen && reservations.is_some()).then_some(kept),
+            reserved: reservations.is_some().then_some(any),
+            scattered: single.len() as i64,
+            blocks: cidr.filter(|c| c.prefix_len() <= 28).map_or(0, |c| 1_i64 << (28 - c.prefix_len())),
             freePrefixes: cidr.filter(|_| seen).map(|c| free_blocks(c, taken.into_iter())),
             unaccounted: free.map_or(0, |free| (usable - free - used).max(0)),
             nodes: draft.nodes,
@@ -462,7 +514,9 @@ impl Cluster {
     /// A detached interface that aws-node made for an instance that is gone. Minutes-old ones may still be cleaned up.
     pub fn is_leaked(&self, interface: &NetworkInterface) -> bool {
         let Some(instance) = made_for(interface).filter(|_| interface.Status == "available") else { return false };
-        if !self.snapshot.has("ec2:DescribeInstances") {
+        // Another cluster's instances may not have been asked for.
+        let other = tag(&interface.TagSet, "cluster.k8s.amazonaws.com/name").is_some_and(|c| *c != self.name());
+        if other || !self.snapshot.has("ec2:DescribeInstances") {
             return false;
         }
         let gone = self
@@ -477,28 +531,40 @@ impl Cluster {
     }
 }
 
-/// Explicit reservations are kept from automatic assignment.
-fn explicit(reservations: &SubnetCidrReservations) -> impl Iterator<Item = (u32, u32)> {
+/// The ranges that are reserved in this way: `explicit` ones are kept from automatic assignment, `prefix` ones for
+/// prefixes.
+fn reserved_for<'a>(reservations: &'a SubnetCidrReservations, how: &'a str) -> impl Iterator<Item = Ipv4Net> + 'a {
     reservations
         .SubnetIpv4CidrReservations
         .iter()
-        .filter(|r| r.ReservationType == "explicit")
-        .filter_map(|r| range(&r.Cidr))
+        .filter(move |r| r.ReservationType == how)
+        .filter_map(|r| r.Cidr.parse().ok())
 }
 
 /// What nodes of a type take: at once when pods need more, with the next node, and at most.
 /// With `WARM_ENI_TARGET` (default 1) an interface comes with all its addresses; with `WARM_IP_TARGET` only with those
-/// (amazon-vpc-cni-k8s `docs/eni-and-ip-target.md`).
-fn needs(cni: Option<&Cni<'_>>, limits: Limits, kind: &str) -> (i64, i64, i64) {
-    let warm = cni.and_then(|c| c.number("WARM_IP_TARGET")).filter(|n| *n > 0);
-    let least = cni.and_then(|c| c.number("MINIMUM_IP_TARGET")).unwrap_or(0);
-    match (kind, warm) {
-        ("pods", Some(warm)) => {
-            let step = (1 + warm).min(limits.addresses);
-            (step, 1 + warm.max(least), limits.all_addresses())
-        }
-        ("pods", None) => (limits.addresses, limits.addresses, limits.all_addresses()),
-        _ => (1, 1, 1),
+/// (amazon-vpc-cni-k8s `docs/eni-and-ip-target.md`); prefixes come sixteen addresses at a time, and
+/// `WARM_PREFIX_TARGET` (default 1) of them with the node (`docs/prefix-and-ip-target.md`).
+fn needs(cni: Option<&Cni<'_>>, limits: Limits, kind: &str, prefixes: bool) -> (i64, i64, i64) {
+    if kind != "pods" {
+        return (1, 1, 1);
+    }
+    let number = |name: &str| cni.and_then(|c| c.number(name));
+    let warm = number("WARM_IP_TARGET").filter(|n| *n > 0);
+    let least = number("MINIMUM_IP_TARGET").unwrap_or(0);
+    // Under custom networking the primary interface stands in another subnet.
+    let interfaces = limits.interfaces - i64::from(cni.is_some_and(|c| c.custom_networking() && !c.ipv6()));
+    if prefixes {
+        let at_start = match warm {
+            Some(warm) => (warm.max(least) + 15) / 16,
+            None => number("WARM_PREFIX_TARGET").unwrap_or(1).max(1),
+        };
+        return (16, 1 + 16 * at_start, interfaces * (1 + 16 * (limits.addresses - 1)));
+    }
+    let most = interfaces * limits.addresses;
+    match warm {
+        Some(warm) => ((1 + warm).min(limits.addresses), 1 + warm.max(least), most),
+        None => (limits.addresses, limits.addresses, most),
     }
 }
 

@@ -79,11 +79,6 @@ impl Limits {
             vcpus: kind.VCpuInfo.DefaultVCpus.unwrap_or(0),
         })
     }
-
-    /// All addresses that one instance can hold with secondary addresses.
-    pub fn all_addresses(&self) -> i64 {
-        self.interfaces * self.addresses
-    }
 }
 
 /// `interfaces x (addresses - 1) + 2`: the two are aws-node and kube-proxy, which use the node's address

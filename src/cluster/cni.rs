@@ -56,11 +56,17 @@ impl Cni<'_> {
 }
 
 impl Cluster {
-    /// The VPC CNI; `Ok(None)` when the daemon sets were read and it is not among them (another CNI, Auto Mode).
+    /// The VPC CNI; `Ok(None)` when the daemon sets were read and it is not among them (another CNI, Auto Mode), or it
+    /// was put aside.
     pub fn cni(&self) -> Known<Option<Cni<'_>>> {
         let table = self.snapshot.table::<DaemonSet>()?;
         let Some(daemon_set) = table.get("kube-system/aws-node") else { return Ok(None) };
-        let containers = &daemon_set.value.spec.template.spec.containers;
+        // How Calico and Cilium put the VPC CNI aside: a selector that no node fits.
+        let spec = &daemon_set.value.spec.template.spec;
+        if !spec.nodeSelector.is_empty() && daemon_set.value.status.desiredNumberScheduled == Some(0) {
+            return Ok(None);
+        }
+        let containers = &spec.containers;
         let Some(container) = containers.iter().find(|c| c.name == "aws-node").or(containers.first()) else {
             return Ok(None);
         };

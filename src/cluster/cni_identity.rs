@@ -133,7 +133,7 @@ impl Cluster {
             self.account_id()
         );
         let mut lacking = Vec::new();
-        for action in actions(&cni, needed) {
+        for action in actions(&cni, self.is_ipv6(), needed) {
             let resource = if action.contains(":Describe") { "*" } else { interface.as_str() };
             match self.may(role, action, resource, &Context::default())? {
                 Decision::Allowed => {}
@@ -145,8 +145,8 @@ impl Cluster {
 }
 
 /// The actions that aws-node calls (amazon-vpc-cni-k8s `docs/iam-policy.md`).
-fn actions(cni: &Cni<'_>, needed: bool) -> Vec<&'static str> {
-    let mut all = match (cni.ipv6(), needed) {
+fn actions(cni: &Cni<'_>, ipv6: bool, needed: bool) -> Vec<&'static str> {
+    let mut all = match (ipv6, needed) {
         (true, true) => vec!["ec2:AssignIpv6Addresses", "ec2:DescribeNetworkInterfaces"],
         (true, false) => vec!["ec2:CreateTags"],
         (false, true) => vec![

@@ -240,6 +240,23 @@ impl Cluster {
         Ok(vec![Arc::new(gap)])
     }
 
+    /// The subnet that the nodes of a choice should get: of another ENIConfig of their zone, else one for pods there.
+    pub fn pod_subnet_for(&self, choice: &EniConfigChoice) -> Str {
+        let tables = &self.snapshot.tables;
+        let of_node = choice.elsewhere.first().map(|n| tables.nodes.at(n.row.index));
+        let zone = of_node
+            .and_then(|n| n.value.metadata.labels.get("topology.kubernetes.io/zone"))
+            .or(choice.zones.first())
+            .cloned()
+            .unwrap_or_default();
+        tables
+            .eni_configs
+            .iter()
+            .filter(|c| c.metadata.name != choice.name)
+            .find(|c| tables.subnets.get(&c.spec.subnet).is_some_and(|s| s.AvailabilityZone == zone))
+            .map_or_else(|| self.spare_pod_subnet(&zone), |c| c.spec.subnet.clone())
+    }
+
     /// The subnet of a zone that looks made for pods: in a secondary range of the VPC, with the most free addresses.
     fn spare_pod_subnet(&self, zone: &str) -> Str {
         let vpc = self.vpc_id().unwrap_or_default();

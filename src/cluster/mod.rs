@@ -8,6 +8,7 @@ pub mod bootstrap;
 pub mod capacity;
 pub mod cni;
 pub mod cni_identity;
+mod cni_settings;
 pub mod controller;
 pub mod controller_calls;
 pub mod coredns;

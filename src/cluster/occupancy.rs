@@ -3,9 +3,10 @@
 use std::collections::{HashMap, HashSet};
 
 use super::Cluster;
+use super::addresses::minutes;
 use crate::shape::k8s::{Event, Pod};
 use crate::shape::{Row, Str};
-use crate::snapshot::Known;
+use crate::snapshot::{Known, Rec};
 
 /// The pods of one node.
 #[derive(Debug, Default)]
@@ -28,7 +29,7 @@ pub struct Occupancy {
     pub no_slot: Vec<Row>,
     /// Pods without a node that wait for a branch interface (`Insufficient vpc.amazonaws.com/pod-eni`).
     pub no_branch: Vec<Row>,
-    /// Events that tell of an address or sandbox that could not be had.
+    /// Events that tell of an address or sandbox that could not be had, about pods that have none since.
     pub events: Vec<Row>,
 }
 
@@ -59,9 +60,25 @@ impl Cluster {
         let tables = &self.snapshot.tables;
         let mut found = Occupancy::default();
         let mut refused: HashSet<Str> = HashSet::new();
+        let now = self.snapshot.manifest.recorded_at.as_deref().and_then(minutes);
+        // What was made a moment ago waits for a while even where all is well: nodes join, interfaces are attached.
+        let young = |pod: &Pod| {
+            let made = minutes(&pod.metadata.creationTimestamp);
+            made.zip(now).is_some_and(|(made, now)| (0..3).contains(&(now - made)))
+        };
         for event in tables.events.iter().filter(|e| tells_of_no_address(e)) {
             let object = &event.value.involvedObject;
-            refused.insert(compact_str::format_compact!("{}/{}", object.namespace, object.name));
+            let id = compact_str::format_compact!("{}/{}", object.namespace, object.name);
+            // Most sandboxes that fail at first are made a moment later.
+            let over = tables.pods.get(&id).is_some_and(|pod: Rec<'_, Pod>| {
+                !pod.status.podIP.is_empty()
+                    || matches!(pod.status.phase.as_str(), "Succeeded" | "Failed")
+                    || young(pod.value)
+            });
+            if over {
+                continue;
+            }
+            refused.insert(id);
             if found.events.len() < 64 {
                 found.events.push(event.row);
             }
@@ -72,6 +89,9 @@ impl Cluster {
                 continue;
             }
             if spec.nodeName.is_empty() {
+                if young(pod.value) {
+                    continue;
+                }
                 let told = status.conditions.iter().find(|c| c.r#type == "PodScheduled").map_or("", |c| &c.message);
                 if insufficient(told, "pods") {
                     found.no_slot.push(pod.row);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Cluster;
+use crate::shape::eks::Nodegroup;
 use crate::shape::k8s::{DaemonSet, Event, Node, Pod, SecurityGroupPolicy};
 use crate::shape::{Link, Str, derived};
 use crate::snapshot::Known;
@@ -32,6 +33,8 @@ derived! {
         enabled: bool,
         /// Nodes that have branch interfaces, and how many of them all.
         trunked: Vec<Link<Node>>,
+        /// The managed node group of the first of them.
+        nodegroup: Option<Link<Nodegroup>>,
         capacity: i64,
         used: i64,
     }
@@ -61,6 +64,10 @@ impl Cluster {
         if !cni.pod_eni() || occupancy.no_branch.is_empty() {
             return Ok(Vec::new());
         }
+        // Where other nodes have branch interfaces and all are in use, that is the fault.
+        if self.branch_demand()?.iter().any(|d| !d.trunked.is_empty() && d.used >= d.capacity) {
+            return Ok(Vec::new());
+        }
         let tables = &self.snapshot.tables;
         let mut refused: BTreeMap<&str, Link<Event>> = BTreeMap::new();
         for event in tables.events.iter().filter(|e| e.reason == "Unsupported" && e.involvedObject.kind == "Node") {
@@ -73,9 +80,6 @@ impl Cluster {
                 continue;
             }
             let pool = node.metadata.labels.get("karpenter.sh/nodepool").cloned().unwrap_or_default();
-            let family = worker.instanceType.split('.').next().unwrap_or_default();
-            let burstable = family.starts_with('t') && family.chars().nth(1).is_some_and(|c| c.is_ascii_digit());
-            let old = self.limits(&worker.instanceType).is_ok_and(|l| !l.nitro);
             let gap = gaps.entry((worker.instanceType.clone(), pool.clone())).or_insert_with(|| TrunkGap {
                 instanceType: worker.instanceType.clone(),
                 nodePool: pool,
@@ -83,12 +87,19 @@ impl Cluster {
                 waiting: occupancy.no_branch.iter().take(50).map(|row| Link::new(*row)).collect(),
                 policies: self.policies(),
                 refusals: Vec::new(),
-                impossible: burstable || old,
+                impossible: !self.may_have_trunk(&worker.instanceType),
             });
             gap.nodes.push(Link::new(node.row));
             gap.refusals.extend(refused.get(node.metadata.name.as_str()));
         }
         Ok(gaps.into_values().map(Arc::new).collect())
+    }
+
+    /// Whether an instance type may have a trunk interface: neither burstable (`t` families) nor known not to be Nitro.
+    pub fn may_have_trunk(&self, instance_type: &str) -> bool {
+        let family = instance_type.split('.').next().unwrap_or_default();
+        let burstable = family.starts_with('t') && family.chars().nth(1).is_some_and(|c| c.is_ascii_digit());
+        !burstable && self.limits(instance_type).map_or(true, |l| l.nitro)
     }
 
     /// Pods that wait for branch interfaces.
@@ -112,6 +123,7 @@ impl Cluster {
             waiting: occupancy.no_branch.iter().take(50).map(|row| Link::new(*row)).collect(),
             policies: self.policies(),
             enabled: cni.pod_eni(),
+            nodegroup: trunked.first().and_then(|n| self.worker_of_node(&n.metadata.name)).and_then(|w| w.nodegroup),
             capacity: trunked.iter().map(|n| branches(n.value)).sum(),
             trunked: trunked.iter().map(|n| Link::new(n.row)).collect(),
             used,

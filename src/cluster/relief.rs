@@ -6,6 +6,7 @@ use ipnet::Ipv4Net;
 
 use super::Cluster;
 use super::addresses::AddressPool;
+use super::cni::Cni;
 use crate::shape::Str;
 
 /// Whether two ranges share addresses.
@@ -90,14 +91,18 @@ impl Cluster {
 
     fn start(&self, plan: &Plan, zones: &BTreeMap<Str, Str>, tags: &str) -> Vec<Str> {
         let vpc = self.vpc_id().unwrap_or_default();
+        let region = self.region_name();
         let mut commands: Vec<Str> = Vec::new();
         if let Some(range) = plan.associate {
-            commands.push(format!("aws ec2 associate-vpc-cidr-block --vpc-id {vpc} --cidr-block {range}").into());
+            commands.push(
+                format!("aws ec2 associate-vpc-cidr-block --region {region} --vpc-id {vpc} --cidr-block {range}")
+                    .into(),
+            );
         }
         for (zone, cidr) in &plan.subnets {
             commands.push(
                 format!(
-                    "aws ec2 create-subnet --vpc-id {vpc} --availability-zone {zone} --cidr-block {cidr} --tag-specifications 'ResourceType=subnet,Tags=[{{Key=Name,Value={}-pods-{zone}}}{tags}]'",
+                    "aws ec2 create-subnet --region {region} --vpc-id {vpc} --availability-zone {zone} --cidr-block {cidr} --tag-specifications 'ResourceType=subnet,Tags=[{{Key=Name,Value={}-pods-{zone}}}{tags}]'",
                     self.name()
                 )
                 .into(),
@@ -105,7 +110,7 @@ impl Cluster {
             if let Some(table) = zones.get(zone).and_then(|s| self.route_table_id(s)) {
                 commands.push(
                     format!(
-                        "aws ec2 associate-route-table --route-table-id {table} --subnet-id <new-subnet-in-{zone}>"
+                        "aws ec2 associate-route-table --region {region} --route-table-id {table} --subnet-id <new-subnet-in-{zone}>"
                     )
                     .into(),
                 );
@@ -157,6 +162,72 @@ impl Cluster {
             Some(plan) => self.start(&plan, &zones, ",{Key=kubernetes.io/role/cni,Value=1}"),
             None => Vec::new(),
         }
+    }
+}
+
+impl Cluster {
+    /// A NAT gateway of the VPC that is available, of the zone if there is one.
+    pub fn working_nat(&self, zone: &str) -> Str {
+        let tables = &self.snapshot.tables;
+        let vpc = self.vpc_id().unwrap_or_default();
+        let zone_of = |id: &str| tables.subnets.get(id).map(|s| s.value.AvailabilityZone.clone()).unwrap_or_default();
+        let mut there: Vec<_> = tables
+            .nat_gateways
+            .iter()
+            .filter(|n| n.VpcId == vpc && n.State == "available" && n.ConnectivityType != "private")
+            .collect();
+        there.sort_by_key(|n| (zone_of(&n.SubnetId) != zone, n.value.NatGatewayId.clone()));
+        there.first().map_or(Str::const_new("<nat-gateway-id>"), |n| n.value.NatGatewayId.clone())
+    }
+
+    /// A range of the VPC that no subnet has: the largest up to a /20.
+    pub fn free_range(&self) -> Str {
+        let tables = &self.snapshot.tables;
+        let vpc_id = self.vpc_id().unwrap_or_default();
+        let Some(vpc) = tables.vpcs.get(&vpc_id) else { return Str::const_new("<free-range>") };
+        let subnets: Vec<Ipv4Net> =
+            tables.subnets.iter().filter(|s| s.VpcId == vpc_id).filter_map(|s| s.CidrBlock.parse().ok()).collect();
+        let own: Vec<Ipv4Net> = vpc
+            .CidrBlockAssociationSet
+            .iter()
+            .filter(|a| matches!(a.CidrBlockState.State.as_str(), "" | "associated"))
+            .filter_map(|a| a.CidrBlock.parse().ok())
+            .collect();
+        for length in 20..=27 {
+            for range in own.iter().filter(|r| r.prefix_len() <= length) {
+                if let Some(free) = free_in(*range, length, &subnets, 1).pop() {
+                    return free.to_string().into();
+                }
+            }
+        }
+        Str::const_new("<free-range>")
+    }
+
+    /// Commands that update the VPC CNI.
+    pub fn cni_update_commands(&self, cni: &Cni<'_>) -> Vec<Str> {
+        let (region, name) = (self.region_name(), self.name());
+        if let Ok(Some(_)) = self.cni_addon() {
+            let version = self.eks().map(|e| e.value.version.clone()).unwrap_or_default();
+            return vec![
+                format!(
+                    "aws eks update-addon --region {region} --cluster-name {name} --addon-name vpc-cni --resolve-conflicts PRESERVE --addon-version $(aws eks describe-addon-versions --region {region} --addon-name vpc-cni --kubernetes-version {version} --query 'addons[0].addonVersions[?compatibilities[0].defaultVersion].addonVersion' --output text)"
+                )
+                .into(),
+            ];
+        }
+        let spec = &cni.daemon_set.value.spec.template.spec;
+        let images: Vec<String> = spec
+            .containers
+            .iter()
+            .chain(&spec.initContainers)
+            .filter(|c| c.image.contains("amazon-k8s-cni"))
+            .map(|c| {
+                let image = c.image.split('@').next().unwrap_or_default();
+                let name = image.rsplit_once(':').filter(|(_, tag)| !tag.contains('/')).map_or(image, |(name, _)| name);
+                format!("{}={name}:<newer-version>", c.name)
+            })
+            .collect();
+        vec![format!("kubectl set image daemonset aws-node -n kube-system {}", images.join(" ")).into()]
     }
 }
 

@@ -65,9 +65,11 @@ shapes! {
     /// A port of a container.
     ContainerPort { containerPort: Option<i64>, hostPort: Option<i64>, name: Str, protocol: Str }
     /// A probe.
-    Probe { httpGet: Option<HttpGetAction>, timeoutSeconds: Option<i64>, initialDelaySeconds: Option<i64>, periodSeconds: Option<i64>, failureThreshold: Option<i64> }
+    Probe { httpGet: Option<HttpGetAction>, tcpSocket: Option<TcpSocketAction>, timeoutSeconds: Option<i64>, initialDelaySeconds: Option<i64>, periodSeconds: Option<i64>, failureThreshold: Option<i64> }
     /// An HTTP probe.
     HttpGetAction { path: Str, port: Scalar, scheme: Str }
+    /// A probe that only connects.
+    TcpSocketAction { port: Scalar }
     /// Requests and limits.
     Resources { requests: BTreeMap<Str, Scalar>, limits: BTreeMap<Str, Scalar> }
     /// How a pod is.

@@ -6,7 +6,7 @@ use ipnet::Ipv4Net;
 
 use super::{Function, Subject, Ty, method, text};
 use crate::cluster::Cluster;
-use crate::cluster::addresses::AddressPool;
+use crate::cluster::addresses::{AddressPool, minutes};
 use crate::cluster::capacity::Capacity;
 use crate::cluster::cni::Cni;
 use crate::cluster::cni_identity::CniIdentity;
@@ -15,10 +15,11 @@ use crate::cluster::identity::Decision;
 use crate::cluster::pod_eni::{BranchDemand, TrunkGap};
 use crate::cluster::policy::Context;
 use crate::cluster::version::Version;
-use crate::network::{EgressKind, Family};
-use crate::shape::ec2::Vpc;
+use crate::network::{EgressKind, Family, Target};
+use crate::rule::value::Value;
+use crate::shape::ec2::{NetworkInterface, Subnet, Vpc};
 use crate::shape::eks;
-use crate::shape::k8s::{DaemonSet, ENIConfig, Pod};
+use crate::shape::k8s::{DaemonSet, ENIConfig, NetworkPolicy, Node, Pod, SecurityGroupPolicy};
 use crate::shape::{Described, Link, Shape, Str, derived};
 use crate::snapshot::{Known, Missing};
 
@@ -66,7 +67,17 @@ fn wanted(text: &str) -> Known<Version> {
 
 fn vpc_cni(cluster: &Arc<Cluster>) -> Known<Vec<Arc<dyn Shape>>> {
     let Some(cni) = cluster.cni()? else { return Ok(Vec::new()) };
+    // On Fargate, hybrid nodes and in Auto Mode its settings matter to nobody.
+    if cluster.workers().is_ok_and(|w| !w.is_empty() && w.iter().all(|w| w.kind != "ec2")) {
+        return Ok(Vec::new());
+    }
     let status = &cni.daemon_set.value.status;
+    let now = cluster.snapshot.manifest.recorded_at.as_deref().and_then(minutes);
+    // On a node that joins, aws-node takes its time.
+    let starts = |pod: &Pod| {
+        let made = minutes(&pod.metadata.creationTimestamp);
+        made.zip(now).is_some_and(|(made, now)| (0..5).contains(&(now - made)))
+    };
     let unready = cluster
         .snapshot
         .tables
@@ -75,6 +86,7 @@ fn vpc_cni(cluster: &Arc<Cluster>) -> Known<Vec<Arc<dyn Shape>>> {
         .filter(|p| p.metadata.namespace == "kube-system")
         .filter(|p| p.metadata.ownerReferences.iter().any(|o| o.kind == "DaemonSet" && o.name == "aws-node"))
         .filter(|p| p.status.containerStatuses.iter().any(|c| c.ready == Some(false)))
+        .filter(|p| p.metadata.deletionTimestamp.is_empty() && !starts(p.value))
         .map(|p| Link::new(p.row))
         .collect();
     Ok(vec![Arc::new(VpcCni {
@@ -176,18 +188,6 @@ pub(super) fn functions() -> Vec<Function> {
             |c, _, _| Ok(c.cni()?.is_some_and(|cni| c.discovers_subnets(&cni)).into()),
         ),
         method::<AddressPool>(
-            "leadsToInternetGateway",
-            &[],
-            Ty::Bool,
-            &["ec2:DescribeRouteTables"],
-            "Whether packets for the internet leave the subnet by an internet gateway.",
-            |c, this, _| {
-                let subnet = c.snapshot.tables.subnets.at(this.subnet.row.index);
-                let egress = c.network.egress(&c.snapshot, &subnet.SubnetId, Family::V4);
-                Ok(matches!(egress.kind, EgressKind::Internet { .. }).into())
-            },
-        ),
-        method::<AddressPool>(
             "externalSnat",
             &[],
             Ty::Bool,
@@ -202,6 +202,362 @@ pub(super) fn functions() -> Vec<Function> {
             &["k8s:pods"],
             "Whether most of what the nodes hold here is kept warm and used by no pod.",
             |_, this, _| Ok((this.idle * 2 > this.held && this.idle >= this.step * 2).into()),
+        ),
+        method::<AddressPool>(
+            "egress",
+            &[],
+            Ty::Str,
+            &["ec2:DescribeRouteTables"],
+            "How the subnet reaches the internet: `internet`, `nat`, `none`, `blackhole`, `broken` or `other`.",
+            |c, this, _| {
+                let subnet = c.snapshot.tables.subnets.at(this.subnet.row.index);
+                c.network.route_table_of(&subnet.SubnetId)?;
+                let egress = c.network.egress(&c.snapshot, &subnet.SubnetId, Family::V4);
+                Ok(match egress.kind {
+                    EgressKind::Internet { .. } => "internet",
+                    EgressKind::Nat { .. } => "nat",
+                    EgressKind::None => "none",
+                    EgressKind::Blackhole => "blackhole",
+                    EgressKind::Broken { .. } => "broken",
+                    EgressKind::EgressOnly { .. } | EgressKind::Unverifiable { .. } => "other",
+                }
+                .into())
+            },
+        ),
+        method::<AddressPool>(
+            "routeTable",
+            &[],
+            Ty::Object("RouteTable"),
+            &["ec2:DescribeRouteTables"],
+            "The route table that the subnet uses.",
+            |c, this, _| {
+                let subnet = c.snapshot.tables.subnets.at(this.subnet.row.index);
+                Ok(c.network.route_table_of(&subnet.SubnetId)?.into())
+            },
+        ),
+        method::<AddressPool>(
+            "nat",
+            &[],
+            Ty::Str,
+            &["ec2:DescribeRouteTables", "ec2:DescribeNatGateways"],
+            "A NAT gateway of the VPC that works, of the subnet's zone if there is one.",
+            |c, this, _| Ok(c.working_nat(&this.zone).into()),
+        ),
+        method::<AddressPool>(
+            "upperHalf",
+            &[],
+            Ty::Str,
+            &[],
+            "The upper half of the subnet's range, for a reservation.",
+            |c, this, _| {
+                let subnet = c.snapshot.tables.subnets.at(this.subnet.row.index);
+                let half = subnet
+                    .CidrBlock
+                    .parse::<Ipv4Net>()
+                    .ok()
+                    .and_then(|net| net.subnets(net.prefix_len() + 1).ok().and_then(|mut halves| halves.nth(1)));
+                Ok(half.map_or_else(|| Str::const_new("<range>"), |h| h.to_string().into()).into())
+            },
+        ),
+        method::<AddressPool>(
+            "freeRange",
+            &[],
+            Ty::Str,
+            &["ec2:DescribeVpcs", "ec2:DescribeSubnets"],
+            "A range of the VPC that no subnet has, for one more subnet.",
+            |c, _, _| Ok(c.free_range().into()),
+        ),
+        method::<EniConfigChoice>(
+            "subnetFor",
+            &[],
+            Ty::Str,
+            &["ec2:DescribeSubnets"],
+            "The subnet that its nodes' zone has for pods: of another ENIConfig there, else one of a secondary range.",
+            |c, this, _| Ok(c.pod_subnet_for(this.value).into()),
+        ),
+        method::<VpcCni>(
+            "updateCommands",
+            &[],
+            Ty::List(&Ty::Str),
+            DAEMON_SETS,
+            "Commands that update the VPC CNI: the add-on to EKS's default version, else the images.",
+            |c, _, _| Ok(c.cni_update_commands(&cni(c)?).into()),
+        ),
+        method::<AddressPool>(
+            "nodesGetOut",
+            &[],
+            Ty::Bool,
+            &["ec2:DescribeRouteTables"],
+            "Whether the nodes' own subnets have a way to the internet.",
+            |c, this, _| {
+                let tables = &c.snapshot.tables;
+                let mut seen = std::collections::BTreeSet::new();
+                for node in &this.nodes {
+                    let name = &tables.nodes.at(node.row.index).value.metadata.name;
+                    let Some(subnet) = c.worker_of_node(name).and_then(|w| w.subnet) else { continue };
+                    if seen.insert(subnet.row) {
+                        let id = &tables.subnets.at(subnet.row.index).value.SubnetId;
+                        let egress = c.network.egress(&c.snapshot, id, Family::V4);
+                        if matches!(egress.kind, EgressKind::Internet { .. } | EgressKind::Nat { .. }) {
+                            return Ok(true.into());
+                        }
+                    }
+                }
+                Ok(false.into())
+            },
+        ),
+        method::<AddressPool>(
+            "keptFromPods",
+            &[],
+            Ty::Bool,
+            DAEMON_SETS,
+            "Whether aws-node leaves the subnet out for its tag kubernetes.io/role/cni=0 (since v1.22.0).",
+            |c, this, _| {
+                let subnet = c.snapshot.tables.subnets.at(this.subnet.row.index);
+                Ok(match c.cni()? {
+                    Some(cni) => c.keeps_pods_out(&cni, subnet.value)?,
+                    None => false,
+                }
+                .into())
+            },
+        ),
+        method::<AddressPool>(
+            "answersBlockedBy",
+            &[],
+            Ty::List(&Ty::Object("NetworkAcl")),
+            &["ec2:DescribeNetworkAcls", "ec2:DescribeRouteTables"],
+            "The network ACL that drops answers to the source ports by which the VPC CNI translates pods' connections, while those of the nodes' own pass.",
+            |c, this, _| Ok(c.acl_narrow_for_pods(this.value)?.into_iter().collect::<Vec<_>>().into()),
+        ),
+        method::<Subnet>(
+            "idleCniTag",
+            &[],
+            Ty::Str,
+            DAEMON_SETS,
+            "Why the tag kubernetes.io/role/cni does nothing on the subnet; empty when it does what it says.",
+            |c, this, _| Ok(c.idle_subnet_tag(this.value)?.into()),
+        ),
+        method::<Subnet>(
+            "holdsNodes",
+            &[],
+            Ty::Bool,
+            &["ec2:DescribeInstances"],
+            "Whether nodes run in the subnet.",
+            |c, this, _| {
+                let row = this.rec().map(|r| r.row);
+                Ok(c.workers()?.iter().any(|w| w.subnet.map(|s| s.row) == row).into())
+            },
+        ),
+        method::<Subnet>(
+            "routesNat64",
+            &[],
+            Ty::Bool,
+            &["ec2:DescribeRouteTables"],
+            "Whether the subnet has a route of 64:ff9b::/96, where names of IPv4 hosts lead with DNS64, to a NAT gateway.",
+            |c, this, _| {
+                let nat64 = std::net::IpAddr::from(std::net::Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, 0x0808, 0x0808));
+                let route = c.network.route(&this.SubnetId, nat64)?;
+                Ok(route
+                    .is_some_and(|r| {
+                        !r.blackhole && !matches!(r.target, Target::EgressOnly(_) | Target::InternetGateway(_))
+                    })
+                    .into())
+            },
+        ),
+        method::<CniIdentity>(
+            "findsSubnets",
+            &[],
+            Ty::Bool,
+            &["iam:ListAttachedRolePolicies", "iam:GetPolicyVersion"],
+            "Whether the role may call ec2:DescribeSubnets.",
+            |c, this, _| {
+                let decision = c.may(&this.roleArn, "ec2:DescribeSubnets", "*", &Context::default())?;
+                Ok(matches!(decision, Decision::Allowed).into())
+            },
+        ),
+        method::<CniIdentity>(
+            "taggedSubnets",
+            &[],
+            Ty::List(&Ty::Object("Subnet")),
+            &["ec2:DescribeSubnets", "k8s:daemonsets.apps"],
+            "Subnets of the VPC that aws-node would find by their tag kubernetes.io/role/cni.",
+            |c, _, _| {
+                let table = c.snapshot.table::<Subnet>()?;
+                let Some(cni) = c.cni()?.filter(|cni| c.discovers_subnets(cni)) else {
+                    return Ok(Value::List(Vec::new()));
+                };
+                let vpc = c.vpc_id()?;
+                let found = table.iter().filter(|s| s.VpcId == vpc && c.tagged_for_cni(&cni, s.value));
+                Ok(found.collect::<Vec<_>>().into())
+            },
+        ),
+        method::<VpcCni>(
+            "tooNew",
+            &[],
+            Ty::List(&Ty::Str),
+            DAEMON_SETS,
+            "Settings that are on and that this version of the VPC CNI does not know.",
+            |c, _, _| Ok(c.settings_too_new(&cni(c)?)?.into()),
+        ),
+        method::<VpcCni>(
+            "besideAddon",
+            &[],
+            Ty::List(&Ty::Str),
+            &["k8s:daemonsets.apps", "eks:DescribeAddon"],
+            "Settings of aws-node that its add-on's configuration does not hold.",
+            |c, _, _| Ok(c.settings_beside_addon(&cni(c)?)?.into()),
+        ),
+        method::<VpcCni>(
+            "addon",
+            &[],
+            Ty::List(&Ty::Object("Addon")),
+            &["eks:ListAddons", "eks:DescribeAddon"],
+            "The EKS add-on vpc-cni, if the VPC CNI is one.",
+            |c, _, _| Ok(c.cni_addon()?.into_iter().collect::<Vec<_>>().into()),
+        ),
+        method::<VpcCni>(
+            "idleTrunks",
+            &[],
+            Ty::List(&Ty::Object("NetworkInterface")),
+            &["ec2:DescribeNetworkInterfaces"],
+            "Trunk interfaces of nodes while ENABLE_POD_ENI is off.",
+            |c, _, _| Ok(c.idle_trunks(&cni(c)?)?.into()),
+        ),
+        method::<VpcCni>(
+            "trunksPossible",
+            &[],
+            Ty::Bool,
+            &["k8s:nodes", "ec2:DescribeInstanceTypes"],
+            "Whether a node may have a trunk interface: some type is neither burstable (t) nor known not to be Nitro.",
+            |c, _, _| {
+                let types: std::collections::BTreeSet<Str> =
+                    c.cni_workers()?.iter().map(|w| w.instanceType.clone()).filter(|t| !t.is_empty()).collect();
+                Ok((types.is_empty() || types.iter().any(|t| c.may_have_trunk(t))).into())
+            },
+        ),
+        method::<VpcCni>(
+            "teardownEvents",
+            &[],
+            Ty::List(&Ty::Object("Event")),
+            &["k8s:events"],
+            "Events that tell of pods whose network the CNI cannot take down.",
+            |c, _, _| Ok(c.teardown_events()?.into()),
+        ),
+        method::<VpcCni>(
+            "probedBranchPods",
+            &[],
+            Ty::List(&Ty::Object("Pod")),
+            &["k8s:pods"],
+            "Pods on branch interfaces that kubelets probe over HTTP or TCP.",
+            |c, _, _| Ok(c.probed_branch_pods()?.into()),
+        ),
+        method::<VpcCni>(
+            "earlyDemux",
+            &[],
+            Ty::Bool,
+            DAEMON_SETS,
+            "Whether nodes take TCP packets early (`DISABLE_TCP_EARLY_DEMUX` of the init container is not on).",
+            |c, _, _| {
+                let cni = cni(c)?;
+                let mut env = cni.daemon_set.value.spec.template.spec.initContainers.iter().flat_map(|c| &c.env);
+                Ok((!env.any(|e| e.name == "DISABLE_TCP_EARLY_DEMUX" && e.value == "true")).into())
+            },
+        ),
+        method::<VpcCni>(
+            "probeTimeout",
+            &[],
+            Ty::Int,
+            DAEMON_SETS,
+            "The shorter timeout of aws-node's liveness and readiness probe, in seconds; 0 without probes.",
+            |c, _, _| {
+                let cni = cni(c)?;
+                let containers = &cni.daemon_set.value.spec.template.spec.containers;
+                let own = containers.iter().find(|c| c.name == "aws-node");
+                let probes = own.into_iter().flat_map(|c| [&c.livenessProbe, &c.readinessProbe]).flatten();
+                Ok(probes.map(|p| p.timeoutSeconds.unwrap_or(1)).min().unwrap_or(0).into())
+            },
+        ),
+        method::<Capacity>(
+            "known",
+            &[],
+            Ty::Bool,
+            &["ec2:DescribeInstanceTypes"],
+            "True; unknown when the limits of the instance type were not recorded.",
+            |c, this, _| c.limits(&this.instanceType).map(|_| true.into()),
+        ),
+        method::<NetworkPolicy>(
+            "barePods",
+            &[],
+            Ty::List(&Ty::Object("Pod")),
+            &["k8s:pods", "k8s:daemonsets.apps"],
+            "Pods that it selects and that the VPC CNI's policy agent leaves alone, because nothing owns them.",
+            |c, this, _| Ok(c.bare_pods_of(this.value)?.into()),
+        ),
+        method::<SecurityGroupPolicy>(
+            "podsOnAutoNodes",
+            &[],
+            Ty::List(&Ty::Object("Pod")),
+            &["k8s:pods", "k8s:nodes"],
+            "Pods that it selects on nodes of EKS Auto Mode.",
+            |c, this, _| Ok(c.policy_pods_on_auto_nodes(this.value)?.into()),
+        ),
+        method::<eks::Nodegroup>(
+            "podLimits",
+            &[],
+            Ty::List(&Ty::Str),
+            &["ec2:DescribeInstanceTypes", "k8s:daemonsets.apps"],
+            "Its instance types with the pod limit of each alone, lowest first; empty when all have the same.",
+            |c, this, _| {
+                let limits = c.pod_limits_of(this.value)?;
+                let same = limits.first().map(|l| l.0) == limits.last().map(|l| l.0);
+                let listed: Vec<Str> = limits.iter().map(|(limit, kind)| format!("{kind} {limit}").into()).collect();
+                Ok(if same { Vec::new() } else { listed }.into())
+            },
+        ),
+        method::<ENIConfig>(
+            "mostGroups",
+            &[],
+            Ty::Int,
+            &["ec2:DescribeNetworkInterfaces"],
+            "The most security groups that any recorded interface has: the quota is at least that.",
+            |c, _, _| {
+                let table = c.snapshot.table::<NetworkInterface>()?;
+                Ok(table.iter().map(|i| i.Groups.len()).max().unwrap_or(0).into())
+            },
+        ),
+        method::<eks::Cluster>(
+            "atLeast",
+            &[("version", Ty::Str)],
+            Ty::Bool,
+            &[],
+            "Whether the cluster's Kubernetes is of this version or a later one.",
+            |_, this, a| {
+                let own = Version::parse(&this.version).ok_or_else(|| Missing {
+                    read: "eks:DescribeCluster".to_owned(),
+                    reason: "no version".to_owned(),
+                })?;
+                Ok((own >= wanted(&text(a, 0))?).into())
+            },
+        ),
+        method::<eks::Cluster>(
+            "windowsNodes",
+            &[],
+            Ty::List(&Ty::Object("Node")),
+            &["k8s:nodes"],
+            "The nodes that run Windows.",
+            |c, _, _| Ok(c.windows_nodes()?.into()),
+        ),
+        method::<eks::Cluster>(
+            "nodeCount",
+            &[],
+            Ty::Int,
+            &["k8s:nodes"],
+            "How many nodes the cluster has, or its node groups ask for if that is more.",
+            |c, _, _| {
+                let there = c.snapshot.table::<Node>()?.iter().count() as i64;
+                let asked: i64 = c.nodegroups().filter_map(|g| g.scalingConfig.desiredSize).sum();
+                Ok(there.max(asked).into())
+            },
         ),
         method::<CniIdentity>(
             "lacks",
