@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use estate::{Estate, Mode, Options, fixtures};
 
-const USAGE: &str = "usage: estate FOLDER [--mode default|private|custom-networking|prefix|fargate|karpenter|ipv6|auto-mode] [--name NAME] [--region REGION]
+const USAGE: &str = "usage: estate FOLDER [--mode default|private|custom-networking|prefix|fargate|karpenter|ipv6|auto-mode|pod-groups] [--name NAME] [--region REGION]
               [--account ACCOUNT] [--nodes N] [--pods N] [--compact]
        estate --fixtures        writes the fixtures anew";
 

@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 
 use serde_json::{Value, json};
 
-use super::{Body, ENDPOINTS, Eni, Estate, FARGATE, Managed, Mode, Role, Subnet, ip, tags};
+use super::{Body, Branch, ENDPOINTS, Eni, Estate, FARGATE, Managed, Mode, Role, Subnet, ip, tags};
 
 /// The VPC's IPv6 range, of which each subnet has a /64.
 pub(super) const VPC6: &str = "2600:1f14:abc:1200::/56";
@@ -26,10 +26,10 @@ impl Estate {
                 "Arn": format!("arn:aws:sts::{}:assumed-role/ReadOnly/recorder", self.options.account)}),
         );
         let interfaces = self.managed.iter().map(|m| self.managed_interface(m)).chain(
-            self.nodes
-                .iter()
-                .enumerate()
-                .flat_map(move |(n, node)| node.enis.iter().map(move |e| self.interface(n, e))),
+            self.nodes.iter().enumerate().flat_map(move |(n, node)| {
+                let own = node.enis.iter().map(move |e| self.interface(n, e));
+                own.chain(node.branches.iter().map(move |b| self.branch_interface(n, b)))
+            }),
         );
         files.push((
             "aws/ec2/describe-network-interfaces.json".to_owned(),
@@ -166,6 +166,9 @@ impl Estate {
                 "vpc-cni" if self.prefix() => {
                     Some(json!({"env": {"ENABLE_PREFIX_DELEGATION": "true", "WARM_PREFIX_TARGET": "1"}}))
                 }
+                "vpc-cni" if self.pod_groups() => Some(
+                    json!({"env": {"ENABLE_POD_ENI": "true"}, "init": {"env": {"DISABLE_TCP_EARLY_DEMUX": "true"}}}),
+                ),
                 _ => None,
             };
             if let Some(settings) = settings {
@@ -570,10 +573,16 @@ impl Estate {
                 "cluster",
                 "EKS created security group applied to ENI that is attached to EKS Control Plane master nodes, as well as any managed workloads.",
                 tags(&[("Name", &self.group_name("cluster")), (&owned, "owned"), ("aws:eks:cluster-name", &o.name)]),
-                vec![
-                    ("-1", None, Group("cluster"), ""),
-                    ("tcp", Some((443, 443)), Group("node"), "nodes and pods to the API server"),
-                ],
+                {
+                    let mut rules = vec![
+                        ("-1", None, Group("cluster"), ""),
+                        ("tcp", Some((443, 443)), Group("node"), "nodes and pods to the API server"),
+                    ];
+                    if self.pod_groups() {
+                        rules.push(("tcp", Some((443, 443)), Group("pods"), "pods to the API server"));
+                    }
+                    rules
+                },
                 all(),
             ),
             (
@@ -594,6 +603,11 @@ impl Estate {
                     ];
                     if self.fargate() {
                         rules.push(("-1", None, Group("cluster"), "Fargate pods"));
+                    }
+                    if self.pod_groups() {
+                        rules.retain(|rule| rule.1 != Some((8443, 8443)));
+                        rules.push(("udp", Some((53, 53)), Group("pods"), "pods to CoreDNS"));
+                        rules.push(("tcp", Some((53, 53)), Group("pods"), "pods to CoreDNS"));
                     }
                     rules
                 },
@@ -651,6 +665,18 @@ impl Estate {
         }
         if self.fargate() {
             groups[1].3.push(("-1", None, Group("node"), "nodes and pods to Fargate pods"));
+        }
+        if self.pod_groups() {
+            groups.push((
+                "pods",
+                "Pods of api",
+                tags(&[("Name", &self.group_name("pods"))]),
+                vec![
+                    ("tcp", Some((8443, 8443)), Group("node"), "kubelets and pods to api"),
+                    ("tcp", Some((8443, 8443)), Group("backend"), binding),
+                ],
+                all(),
+            ));
         }
         if self.private() {
             groups.push((
@@ -786,8 +812,12 @@ impl Estate {
         let mut shared = json!({
             "Attachment": {"AttachTime": CREATED, "AttachmentId": format!("eni-attach-0{}", self.hex(&e.id, 16)), "DeleteOnTermination": true,
                 "DeviceIndex": e.device, "NetworkCardIndex": 0, "Status": "attached"},
-            "Description": if e.device == 0 { String::new() } else { format!("aws-K8S-{}", self.nodes[n].instance) },
-            "Groups": self.group_list(&[self.node_group()]), "InterfaceType": "interface", "Ipv6Addresses": [], "MacAddress": mac(e.addresses[0]),
+            "Description": match (e.device, e.kind) {
+                (0, _) => String::new(),
+                (_, "trunk") => "aws-k8s-trunk-eni".to_owned(),
+                _ => format!("aws-K8S-{}", self.nodes[n].instance),
+            },
+            "Groups": self.group_list(&[self.node_group()]), "InterfaceType": e.kind, "Ipv6Addresses": [], "MacAddress": mac(e.addresses[0]),
             "NetworkInterfaceId": e.id, "OwnerId": self.options.account, "PrivateDnsName": self.host(e.addresses[0]),
             "PrivateIpAddress": ip(e.addresses[0]), "PrivateIpAddresses": addresses, "SourceDestCheck": true, "Status": "in-use",
             "SubnetId": self.subnets[e.subnet].id, "VpcId": self.vpc(),
@@ -818,6 +848,12 @@ impl Estate {
             tags(&[("karpenter.sh/nodepool", "default"), ("eks:eks-cluster-name", &self.options.name)])
         } else if e.device == 0 {
             tags(&[("eks:cluster-name", &self.options.name), ("eks:nodegroup-name", "workers")])
+        } else if e.kind == "trunk" {
+            tags(&[
+                ("eks:eni:owner", "eks-vpc-resource-controller"),
+                (&format!("kubernetes.io/cluster/{}", self.options.name), "owned"),
+                ("vpcresources.k8s.aws/nodename", &self.node_name(n)),
+            ])
         } else {
             tags(&[
                 ("cluster.k8s.amazonaws.com/name", &self.options.name),
@@ -827,6 +863,35 @@ impl Estate {
             ])
         };
         interface
+    }
+
+    /// The interface that the VPC resource controller made for one pod.
+    fn branch_interface(&self, n: usize, b: &Branch) -> Value {
+        let node = &self.nodes[n];
+        let trunk = node.enis.iter().find(|e| e.kind == "trunk").map_or("", |e| e.id.as_str());
+        json!({
+            "AvailabilityZone": self.zone(node.zone), "AvailabilityZoneId": self.zone_id(node.zone), "Description": "aws-k8s-branch-eni",
+            "Groups": self.group_list(&["pods"]), "InterfaceType": "branch", "Ipv6Addresses": [], "MacAddress": mac(b.address),
+            "NetworkInterfaceId": b.id, "OwnerId": self.options.account, "PrivateDnsName": self.host(b.address), "PrivateIpAddress": ip(b.address),
+            "PrivateIpAddresses": [{"Primary": true, "PrivateDnsName": self.host(b.address), "PrivateIpAddress": ip(b.address)}],
+            "RequesterId": "AROAEKSCONTROLPLANE00:AmazonEKS", "RequesterManaged": false, "SourceDestCheck": true, "Status": "in-use",
+            "SubnetId": self.subnets[b.subnet].id, "VpcId": self.vpc(),
+            "TagSet": tags(&[
+                ("eks:eni:owner", "eks-vpc-resource-controller"),
+                (&format!("kubernetes.io/cluster/{}", self.options.name), "owned"),
+                ("vpcresources.k8s.aws/trunk-eni-id", trunk),
+                ("vpcresources.k8s.aws/vlan-id", &b.vlan.to_string()),
+            ]),
+        })
+    }
+
+    /// What the resource controller writes on a pod about its branch interface.
+    pub(super) fn branch_annotation(&self, b: &Branch) -> String {
+        json!([{
+            "eniId": b.id, "ifAddress": mac(b.address), "privateIp": ip(b.address), "vlanId": b.vlan,
+            "subnetCidr": self.subnets[b.subnet].cidr(),
+        }])
+        .to_string()
     }
 
     fn reservation(&self, n: usize) -> Value {

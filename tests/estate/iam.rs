@@ -26,6 +26,9 @@ impl Estate {
         ];
         let mut roles =
             vec![(format!("{}-cluster", o.name), service("eks.amazonaws.com"), vec!["AmazonEKSClusterPolicy"])];
+        if self.pod_groups() {
+            roles[0].2.push("AmazonEKSVPCResourceController");
+        }
         if self.auto() {
             roles[0].1["Statement"][0]["Action"] = json!(["sts:AssumeRole", "sts:TagSession"]);
             roles[0].2.extend(AUTO_POLICIES);
@@ -66,6 +69,7 @@ impl Estate {
             for policy in policies {
                 let document = match *policy {
                     "AmazonEKSClusterPolicy" => cluster_policy(),
+                    "AmazonEKSVPCResourceController" => trunk_policy(),
                     "AmazonEKSWorkerNodePolicy" => worker_policy(),
                     "AmazonEC2ContainerRegistryPullOnly" | "AmazonEKSFargatePodExecutionRolePolicy" => pull_policy(),
                     "AmazonEKS_CNI_Policy" => cni_policy(),
@@ -155,6 +159,23 @@ fn document(statements: Vec<Value>) -> Value {
 }
 fn prefixed(service: &str, actions: &[&str]) -> Vec<String> {
     actions.iter().map(|a| format!("{service}:{a}")).collect()
+}
+
+fn trunk_policy() -> Value {
+    let ec2 = [
+        "AssignPrivateIpAddresses",
+        "AttachNetworkInterface",
+        "CreateNetworkInterface",
+        "DeleteNetworkInterface",
+        "DetachNetworkInterface",
+        "ModifyNetworkInterfaceAttribute",
+        "UnassignPrivateIpAddresses",
+    ];
+    document(vec![
+        json!({"Effect": "Allow", "Action": "ec2:CreateNetworkInterfacePermission", "Resource": "*",
+            "Condition": {"ForAnyValue:StringEquals": {"ec2:ResourceTag/eks:eni:owner": "eks-vpc-resource-controller"}}}),
+        json!({"Effect": "Allow", "Action": prefixed("ec2", &ec2), "Resource": "*"}),
+    ])
 }
 
 fn cluster_policy() -> Value {

@@ -43,8 +43,16 @@ impl Estate {
             items("targetgroupbindings.elbv2.k8s.aws", (0..2).map(|app| self.binding(app)).collect());
         }
         items("networkpolicies.networking.k8s.io", vec![]);
-        items("securitygrouppolicies.vpcresources.k8s.aws", vec![]);
-        items("cninodes.vpcresources.k8s.aws", vec![]);
+        let (mut policies, mut cni_nodes) = (Vec::new(), Vec::new());
+        if self.pod_groups() {
+            policies.push(json!({
+                "apiVersion": "vpcresources.k8s.aws/v1beta1", "kind": "SecurityGroupPolicy", "metadata": self.meta("SecurityGroupPolicy", "web", "api", json!({})),
+                "spec": {"podSelector": {"matchLabels": {"app.kubernetes.io/name": "api"}}, "securityGroups": {"groupIds": [self.group("pods")]}},
+            }));
+            cni_nodes.extend((0..self.nodes.len()).map(|n| self.cni_node(n)));
+        }
+        items("securitygrouppolicies.vpcresources.k8s.aws", policies);
+        items("cninodes.vpcresources.k8s.aws", cni_nodes);
         if !self.auto() {
             items("eniconfigs.crd.k8s.amazonaws.com", self.of_role(Role::Pods).map(|(_, s)| json!({
             "apiVersion": "crd.k8s.amazonaws.com/v1alpha1", "kind": "ENIConfig", "metadata": self.meta("ENIConfig", "", &self.zone(s.zone), json!({})),
@@ -333,6 +341,7 @@ impl Estate {
             "aws-node" => {
                 let (prefix, custom) = ((self.prefix() || self.v6()).to_string(), self.custom().to_string());
                 let (four, six) = ((!self.v6()).to_string(), self.v6().to_string());
+                let groups = self.pod_groups().to_string();
                 let (endpoint, vpc) = (self.endpoint(), self.vpc());
                 let mut settings: Vec<(&str, &str)> = vec![
                     ("ADDITIONAL_ENI_TAGS", "{}"),
@@ -350,7 +359,7 @@ impl Estate {
                     ("DISABLE_NETWORK_RESOURCE_PROVISIONING", "false"),
                     ("ENABLE_IPv4", &four),
                     ("ENABLE_IPv6", &six),
-                    ("ENABLE_POD_ENI", "false"),
+                    ("ENABLE_POD_ENI", &groups),
                     ("ENABLE_PREFIX_DELEGATION", &prefix),
                     ("ENABLE_SUBNET_DISCOVERY", "true"),
                     ("NETWORK_POLICY_ENFORCING_MODE", "standard"),
@@ -371,7 +380,7 @@ impl Estate {
                     json!({
                         "affinity": linux, "dnsPolicy": "ClusterFirst", "hostNetwork": true, "priorityClassName": "system-node-critical",
                         "serviceAccountName": "aws-node", "tolerations": everywhere,
-                        "initContainers": [{"env": [{"name": "DISABLE_TCP_EARLY_DEMUX", "value": "false"}, {"name": "ENABLE_IPv6", "value": six}], "image": self.image(&format!("amazon-k8s-cni-init:{CNI}")), "name": "aws-vpc-cni-init"}],
+                        "initContainers": [{"env": [{"name": "DISABLE_TCP_EARLY_DEMUX", "value": groups}, {"name": "ENABLE_IPv6", "value": six}], "image": self.image(&format!("amazon-k8s-cni-init:{CNI}")), "name": "aws-vpc-cni-init"}],
                         "containers": [
                             {"env": env, "image": self.image(&format!("amazon-k8s-cni:{CNI}")), "livenessProbe": probe, "name": "aws-node", "ports": [{"containerPort": 61678, "hostPort": 61678, "name": "metrics", "protocol": "TCP"}], "readinessProbe": probe, "resources": {"requests": {"cpu": "25m"}}},
                             {"args": [format!("--enable-ipv6={six}"), "--enable-network-policy=false", "--enable-cloudwatch-logs=false", "--metrics-bind-addr=:8162", "--health-probe-bind-addr=:8163"], "image": self.image("amazon/aws-network-policy-agent:v1.2.7-eksbuild.1"), "name": "aws-eks-nodeagent", "resources": {"requests": {"cpu": "25m"}}},
@@ -837,14 +846,25 @@ impl Estate {
             json!({"alpha.kubernetes.io/provided-node-ip": address, "node.alpha.kubernetes.io/ttl": "0"});
         metadata["creationTimestamp"] = json!(STARTED);
         let pods = self.max_pods().to_string();
+        let mut branches = json!({});
+        if self.pod_groups() {
+            metadata["labels"]["vpc.amazonaws.com/has-trunk-attached"] = json!("true");
+            branches["vpc.amazonaws.com/pod-eni"] = json!(self.branches().to_string());
+        }
+        let with_branches = |mut resources: Value| {
+            for (key, value) in branches.as_object().into_iter().flatten() {
+                resources[key] = value.clone();
+            }
+            resources
+        };
         let condition = |kind: &str, status: &str, reason: &str, message: &str| json!({"lastHeartbeatTime": "2026-06-01T11:58:00Z", "lastTransitionTime": STARTED, "message": message, "reason": reason, "status": status, "type": kind});
         json!({
             "apiVersion": "v1", "kind": "Node", "metadata": metadata,
             "spec": {"providerID": format!("aws:///{zone}/{}", node.instance)},
             "status": {
                 "addresses": [{"address": address, "type": "InternalIP"}, {"address": name, "type": "InternalDNS"}, {"address": name, "type": "Hostname"}],
-                "allocatable": {"cpu": format!("{}m", processors * 1000 - 70), "ephemeral-storage": "47233297124", "memory": format!("{}Ki", mib * 1024 - 1_100_000), "pods": pods},
-                "capacity": {"cpu": processors.to_string(), "ephemeral-storage": "52350956Ki", "memory": format!("{}Ki", mib * 1024 - 320_000), "pods": pods},
+                "allocatable": with_branches(json!({"cpu": format!("{}m", processors * 1000 - 70), "ephemeral-storage": "47233297124", "memory": format!("{}Ki", mib * 1024 - 1_100_000), "pods": pods})),
+                "capacity": with_branches(json!({"cpu": processors.to_string(), "ephemeral-storage": "52350956Ki", "memory": format!("{}Ki", mib * 1024 - 320_000), "pods": pods})),
                 "conditions": [
                     condition("MemoryPressure", "False", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
                     condition("DiskPressure", "False", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
@@ -858,6 +878,18 @@ impl Estate {
                     "osImage": if self.auto() { "Bottlerocket (EKS Auto, Standard) 2026.5.20 (aws-k8s-1.33-standard)" } else { "Amazon Linux 2023.8.20260518" }, "systemUUID": self.uuid(&format!("system {n}")),
                 },
             },
+        })
+    }
+
+    /// What the VPC resource controller knows of a node.
+    fn cni_node(&self, n: usize) -> Value {
+        let mut metadata = self.meta("CNINode", "", &self.node_name(n), json!({}));
+        metadata["creationTimestamp"] = json!(STARTED);
+        metadata["finalizers"] = json!(["networking.k8s.aws/resource-cleanup"]);
+        metadata["ownerReferences"] = json!([{"apiVersion": "v1", "kind": "Node", "name": self.node_name(n), "uid": self.uuid(&format!("Node /{}", self.node_name(n)))}]);
+        json!({
+            "apiVersion": "vpcresources.k8s.aws/v1alpha1", "kind": "CNINode", "metadata": metadata,
+            "spec": {"features": [{"name": "SecurityGroupsForPods"}], "tags": {format!("kubernetes.io/cluster/{}", self.options.name): "owned"}},
         })
     }
 
@@ -976,6 +1008,13 @@ impl Estate {
         metadata["generateName"] = json!(format!("{maker}-"));
         metadata["ownerReferences"] = json!([{"apiVersion": "apps/v1", "blockOwnerDeletion": true, "controller": true, "kind": owner, "name": maker, "uid": self.uuid(&format!("{owner} {namespace}/{maker}"))}]);
         let mut spec = Estate::completed(spec.clone());
+        if let Some(branch) = slot.and_then(|slot| self.branch(node, slot)) {
+            // The VPC resource controller's webhook asks for the interface, the controller tells of it.
+            metadata["annotations"] = json!({"vpc.amazonaws.com/pod-eni": self.branch_annotation(branch)});
+            for key in ["limits", "requests"] {
+                spec["containers"][0]["resources"][key]["vpc.amazonaws.com/pod-eni"] = json!("1");
+            }
+        }
         spec["nodeName"] = json!(self.node_name(node));
         spec["enableServiceLinks"] = json!(true);
         if owner != "DaemonSet" {

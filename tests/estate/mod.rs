@@ -34,10 +34,12 @@ pub enum Mode {
     Ipv6,
     /// EKS Auto Mode: no node group, no daemon set, no CoreDNS and no controller that can be seen.
     AutoMode,
+    /// Security groups for pods: a trunk on every node, and a branch interface for each pod of one application.
+    PodGroups,
 }
 
 impl Mode {
-    pub const ALL: [(&'static str, Mode); 8] = [
+    pub const ALL: [(&'static str, Mode); 9] = [
         ("default", Mode::Default),
         ("private", Mode::Private),
         ("custom-networking", Mode::CustomNetworking),
@@ -46,6 +48,7 @@ impl Mode {
         ("karpenter", Mode::Karpenter),
         ("ipv6", Mode::Ipv6),
         ("auto-mode", Mode::AutoMode),
+        ("pod-groups", Mode::PodGroups),
     ];
 }
 
@@ -181,6 +184,19 @@ struct Eni {
     addresses: Vec<u32>,
     prefixes: Vec<u32>,
     device: usize,
+    /// What it is to EC2: `interface`, or `trunk`, to which the branch interfaces of pods belong.
+    kind: &'static str,
+}
+
+/// The interface of one pod with security groups of its own.
+#[derive(Debug)]
+struct Branch {
+    id: String,
+    subnet: usize,
+    address: u32,
+    /// The pod's slot on the node.
+    slot: usize,
+    vlan: usize,
 }
 
 #[derive(Debug)]
@@ -190,6 +206,7 @@ struct Node {
     enis: Vec<Eni>,
     /// System pods that take an address here.
     system: Vec<(System, usize)>,
+    branches: Vec<Branch>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -217,6 +234,8 @@ struct Managed {
 type Machine = (&'static str, usize, usize, u32, u32);
 const MACHINES: [Machine; 3] =
     [("m5.large", 3, 10, 2, 8192), ("m5.xlarge", 4, 15, 4, 16384), ("m5.4xlarge", 8, 30, 16, 65536)];
+/// The branch interfaces of each (amazon-vpc-resource-controller-k8s `pkg/aws/vpc/limits.go`).
+const BRANCHES: [usize; 3] = [9, 18, 54];
 
 /// The interface endpoints of a cluster without internet.
 const ENDPOINTS: [&str; 8] = ["ec2", "ecr.api", "ecr.dkr", "eks", "eks-auth", "elasticloadbalancing", "logs", "sts"];
@@ -239,10 +258,11 @@ impl Estate {
         assert!(options.nodes > 0, "a cluster needs a node");
         let custom = options.mode == Mode::CustomNetworking;
         let prefix = matches!(options.mode, Mode::Prefix | Mode::Ipv6 | Mode::AutoMode);
+        let trunks = options.mode == Mode::PodGroups;
         let machine = *MACHINES
             .iter()
             .find(|m| {
-                let enis = m.1 - usize::from(custom);
+                let enis = m.1 - usize::from(custom) - usize::from(trunks);
                 // Three system pods may come on top, and two more are on the host's network.
                 prefix || options.pods_per_node + 3 <= enis * (m.2 - 1)
             })
@@ -335,6 +355,17 @@ impl Estate {
     /// The address of the Fargate pod, if there is one.
     fn fargate_address(&self) -> Option<u32> {
         self.managed.iter().find(|m| m.kind == FARGATE).map(|m| m.address)
+    }
+    fn pod_groups(&self) -> bool {
+        self.options.mode == Mode::PodGroups
+    }
+    /// How many branch interfaces a node can have.
+    fn branches(&self) -> usize {
+        MACHINES.iter().position(|m| m.0 == self.machine.0).map_or(0, |i| BRANCHES[i])
+    }
+    /// Whether the pods of an application have security groups of their own.
+    fn has_groups(&self, app: usize) -> bool {
+        self.pod_groups() && app == 1
     }
 
     /// Hexadecimal digits that belong to `of`.
@@ -540,6 +571,7 @@ impl Estate {
                 addresses: (0..addresses).map(|_| estate.subnets[subnet].take()).collect(),
                 prefixes: (0..prefixes).map(|_| estate.subnets[subnet].take_prefix()).collect(),
                 device,
+                kind: "interface",
             };
             if self.v6() {
                 // One /80 holds all pods of a node.
@@ -560,12 +592,33 @@ impl Estate {
                 }
             } else {
                 // WARM_ENI_TARGET=1: one interface more than the pods need.
-                for device in 0..(pods.div_ceil(each - 1) + 1).min(max_enis) {
+                let most = max_enis - usize::from(self.pod_groups());
+                for device in 0..(pods.div_ceil(each - 1) + 1).min(most) {
                     enis.push(make(self, node_subnet, device, each, 0));
                 }
             }
+            let mut branches = Vec::new();
+            if self.pod_groups() {
+                enis.push(Eni { kind: "trunk", ..make(self, node_subnet, enis.len(), 1, 0) });
+                for slot in (0..self.options.pods_per_node).filter(|slot| {
+                    let pod = index * self.options.pods_per_node + slot;
+                    self.has_groups(pod % self.apps())
+                }) {
+                    branches.push(Branch {
+                        id: self.id("eni", &format!("branch {index} {slot}")),
+                        subnet: node_subnet,
+                        address: 0,
+                        slot: system.len() + slot,
+                        vlan: branches.len() + 1,
+                    });
+                }
+                assert!(branches.len() <= self.branches(), "node {index} has not so many branch interfaces");
+                for branch in &mut branches {
+                    branch.address = self.subnets[node_subnet].take();
+                }
+            }
             let instance = self.id("i", &format!("node {index}"));
-            self.nodes.push(Node { instance, zone, enis, system });
+            self.nodes.push(Node { instance, zone, enis, system, branches });
         }
     }
 
@@ -680,6 +733,9 @@ impl Estate {
 
     /// The address of the pod in a slot of a node.
     fn pod_address(&self, node: usize, slot: usize) -> u32 {
+        if let Some(branch) = self.branch(node, slot) {
+            return branch.address;
+        }
         let enis = &self.nodes[node].enis;
         if self.prefix() {
             let prefixes: Vec<u32> = enis.iter().flat_map(|e| e.prefixes.iter().copied()).collect();
@@ -694,6 +750,11 @@ impl Estate {
             left -= eni.addresses.len() - 1;
         }
         unreachable!("node {node} has no address for its pod {slot}")
+    }
+
+    /// The branch interface of the pod in a slot of a node.
+    fn branch(&self, node: usize, slot: usize) -> Option<&Branch> {
+        self.nodes[node].branches.iter().find(|b| b.slot == slot)
     }
 
     /// The numbers of nodes on which a system pod runs, with its slot.
@@ -810,6 +871,7 @@ pub fn fixtures() -> Vec<(&'static str, Options)> {
         ("healthy-ipv6", named("six", Mode::Ipv6)),
         ("healthy-karpenter", named("grow", Mode::Karpenter)),
         ("healthy-auto-mode", Options { pods_per_node: 2, ..named("auto", Mode::AutoMode) }),
+        ("healthy-pod-groups", named("guard", Mode::PodGroups)),
         ("nacl-drops-dns", Options { acl_drops_dns: true, ..named("shop", Mode::Default) }),
     ]
 }
