@@ -9,7 +9,7 @@ use super::cni::Cni;
 use super::pods::ended;
 use super::selector::selects;
 use super::version::Version;
-use crate::network::{Disposition, End, Flow, TRANSLATED_CLIENT_PORTS};
+use crate::network::{Disposition, End, Flow};
 use crate::shape::ec2::{NetworkAcl, NetworkInterface, Subnet, tag};
 use crate::shape::eks::{Addon, Nodegroup};
 use crate::shape::k8s::{Event, NetworkPolicy, Pod, SecurityGroupPolicy};
@@ -150,10 +150,17 @@ impl Cluster {
             return Ok(Vec::new());
         }
         let pods = self.snapshot.table::<Pod>()?;
-        Ok(pods
+        let bare = self.cache.bare_pods.get_or_init(|| {
+            pods.iter()
+                .filter(|p| p.metadata.ownerReferences.is_empty() && p.spec.hostNetwork != Some(true))
+                .filter(|p| !ended(p.value))
+                .map(|p| p.row)
+                .collect()
+        });
+        Ok(bare
             .iter()
-            .filter(|p| p.metadata.namespace == policy.metadata.namespace && !ended(p.value))
-            .filter(|p| p.metadata.ownerReferences.is_empty() && p.spec.hostNetwork != Some(true))
+            .map(|row| pods.at(row.index))
+            .filter(|p| p.metadata.namespace == policy.metadata.namespace)
             .filter(|p| selects(&policy.spec.podSelector, &p.metadata.labels))
             .take(50)
             .collect())
@@ -226,7 +233,8 @@ impl Cluster {
             }
             let interface = tables.network_interfaces.at(interface.row.index);
             let usual = Flow::tcp(End::interface(&interface.NetworkInterfaceId), End::Internet, 443);
-            let translated = Flow { client_ports: TRANSLATED_CLIENT_PORTS, ..usual.clone() };
+            // AWS's own advice for ACLs begins at 1025, which leaves out one port of 64,512.
+            let translated = Flow { client_ports: 1025..=u16::MAX, ..usual.clone() };
             if self.network.decide(&usual) == Disposition::Reachable
                 && self.network.decide(&translated) == Disposition::Blocked
             {

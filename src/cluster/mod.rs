@@ -90,6 +90,8 @@ struct Cache {
     pools: OnceLock<Vec<Arc<addresses::AddressPool>>>,
     interfaces_of_instance: OnceLock<HashMap<Str, Vec<u32>>>,
     pods: OnceLock<pods::Index>,
+    /// Pods that nothing owns.
+    bare_pods: OnceLock<Vec<Row>>,
     controllers: OnceLock<Vec<Arc<controller::LoadBalancerController>>>,
     slices_of_service: OnceLock<HashMap<Str, Vec<u32>>>,
     pod_addresses: OnceLock<std::collections::HashSet<std::net::IpAddr>>,

@@ -452,6 +452,17 @@ pub(super) fn functions() -> Vec<Function> {
             |c, _, _| Ok(c.probed_branch_pods()?.into()),
         ),
         method::<VpcCni>(
+            "unreadyBranchPods",
+            &[],
+            Ty::List(&Ty::Object("Pod")),
+            &["k8s:pods"],
+            "Those of `probedBranchPods` that are not ready.",
+            |c, _, _| {
+                let unready = |p: &Pod| p.status.conditions.iter().any(|c| c.r#type == "Ready" && c.status == "False");
+                Ok(c.probed_branch_pods()?.into_iter().filter(|p| unready(p.value)).collect::<Vec<_>>().into())
+            },
+        ),
+        method::<VpcCni>(
             "earlyDemux",
             &[],
             Ty::Bool,
