@@ -183,7 +183,7 @@ impl Cluster {
     }
 
     /// Nodes that run Windows.
-    pub fn windows_nodes(&self) -> Known<Vec<Row>> {
+    pub fn nodes_on_windows(&self) -> Known<Vec<Row>> {
         let nodes = self.snapshot.table::<crate::shape::k8s::Node>()?;
         Ok(nodes
             .iter()

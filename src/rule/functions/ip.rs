@@ -556,7 +556,7 @@ pub(super) fn functions() -> Vec<Function> {
             Ty::List(&Ty::Object("Node")),
             &["k8s:nodes"],
             "The nodes that run Windows.",
-            |c, _, _| Ok(c.windows_nodes()?.into()),
+            |c, _, _| Ok(c.nodes_on_windows()?.into()),
         ),
         method::<eks::Cluster>(
             "nodeCount",
