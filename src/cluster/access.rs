@@ -27,7 +27,7 @@ derived! {
         /// Whether they are nodes of EKS Auto Mode.
         auto: bool,
         /// `ok`, `missing`, `unknown`, or what is wrong with its mapping: `path`, `profile`, `session`, `account`,
-        /// `groups`, `username`, `type`, `malformed`.
+        /// `groups`, `username`, `windows` (kube-proxy's group lacks), `type`, `malformed`.
         mapping: Str,
         /// What the mapping says.
         found: Str,
@@ -88,7 +88,7 @@ fn account_of(arn: &str) -> &str {
 
 /// What `mapRoles` does for a role: the fault (`ok`) and the row's words. The authenticator compares lower-case ARNs
 /// and drops the path of the caller's (aws-iam-authenticator, `pkg/arn`, `pkg/mapper/configmap`).
-fn in_map(rows: &[MapRole], arn: &str) -> (&'static str, Str) {
+fn in_map(rows: &[MapRole], arn: &str, windows: bool) -> (&'static str, Str) {
     let wanted = plain_arn(arn);
     let arn_of = |row: &MapRole| row.rolearn.clone().unwrap_or_default();
     if let Some(row) = rows.iter().rev().find(|r| arn_of(r).trim().to_lowercase() == wanted) {
@@ -99,6 +99,9 @@ fn in_map(rows: &[MapRole], arn: &str) -> (&'static str, Str) {
         }
         if !username.starts_with("system:node:") {
             return ("username", Str::from(username));
+        }
+        if windows && !groups.iter().any(|g| g == "eks:kube-proxy-windows") {
+            return ("windows", Str::from(groups.join(", ")));
         }
         return ("ok", Str::default());
     }
@@ -252,17 +255,26 @@ impl Cluster {
     }
 
     fn judge_role(&self, name: Str, user: Users, mode: &Str, auth: &Known<AwsAuth>) -> NodeRole {
+        let tables = &self.snapshot.tables;
+        let windows = user
+            .nodes
+            .iter()
+            .any(|n| tables.nodes.at(n.row.index).status.nodeInfo.operatingSystem == "windows")
+            || user.instances.iter().any(|i| tables.instances.at(i.row.index).Platform.eq_ignore_ascii_case("windows"));
         let (from_map, found, config) = match auth {
             Err(_) => ("unknown", Str::default(), None),
             Ok(AwsAuth::NotThere) => ("missing", Str::default(), None),
             Ok(AwsAuth::Malformed(row)) => ("malformed", Str::default(), Some(Link::new(*row))),
             Ok(AwsAuth::Rows(row, rows)) => {
-                let (fault, found) = in_map(rows, &user.arn);
+                let (fault, found) = in_map(rows, &user.arn, windows);
                 (fault, found, Some(Link::new(*row)))
             }
         };
-        let (from_entry, entry) = self.entry_of(&user.arn);
+        let (mut from_entry, entry) = self.entry_of(&user.arn);
         let entry_type = entry.map(|e| self.snapshot.tables.access_entries.at(e.row.index).value.r#type.clone());
+        if from_entry == "ok" && windows && entry_type.as_ref().is_some_and(|t| t == "EC2_LINUX") {
+            from_entry = "type";
+        }
         let (mapping, found) = match mode.as_str() {
             "CONFIG_MAP" => (from_map, found),
             "API" => (from_entry, entry_type.unwrap_or_default()),
@@ -386,10 +398,10 @@ mod tests {
             groups: Some(vec!["system:bootstrappers".to_owned(), "system:nodes".to_owned()]),
         };
         let role = "arn:aws:iam::111122223333:role/team/a/node";
-        assert_eq!(in_map(&[row("arn:aws:iam::111122223333:role/node")], role).0, "ok");
-        assert_eq!(in_map(&[row(role)], role).0, "path");
-        assert_eq!(in_map(&[row("arn:aws:iam::444455556666:role/node")], role).0, "account");
-        assert_eq!(in_map(&[row("arn:aws:iam::111122223333:instance-profile/node")], role).0, "profile");
-        assert_eq!(in_map(&[row("arn:aws:iam::111122223333:role/other")], role).0, "missing");
+        assert_eq!(in_map(&[row("arn:aws:iam::111122223333:role/node")], role, false).0, "ok");
+        assert_eq!(in_map(&[row(role)], role, false).0, "path");
+        assert_eq!(in_map(&[row("arn:aws:iam::444455556666:role/node")], role, false).0, "account");
+        assert_eq!(in_map(&[row("arn:aws:iam::111122223333:instance-profile/node")], role, false).0, "profile");
+        assert_eq!(in_map(&[row("arn:aws:iam::111122223333:role/other")], role, false).0, "missing");
     }
 }

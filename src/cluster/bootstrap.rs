@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::Cluster;
-use super::user_data;
+use super::user_data::decode;
 use super::worker::Worker;
 use crate::shape::ec2::{AutoScalingGroup, Instance, LaunchTemplateVersion, tag};
 use crate::shape::eks::Nodegroup;
@@ -29,7 +29,7 @@ derived! {
         style: Str,
         /// What is wrong with it: `none`, `nothing` (nothing joins), `cluster` (another cluster's name), `endpoint`
         /// (another cluster's), `incomplete` (nodeadm without what it needs), `family` (IPv4 in an IPv6 cluster),
-        /// `lookup` (has to ask EKS for the endpoint).
+        /// `lookup` (has to ask EKS for the endpoint), `format` (EKS cannot merge it with its own).
         fault: Str,
         /// What it says.
         found: Str,
@@ -53,7 +53,7 @@ struct Said {
 fn setting(text: &str, key: &str) -> String {
     text.lines()
         .map(str::trim)
-        .find_map(|line| line.strip_prefix(key))
+        .find_map(|line| line.trim_start_matches("settings.kubernetes.").trim_start_matches('"').strip_prefix(key))
         .map(|v| v.trim().trim_matches(['"', '\'', ',']).to_owned())
         .unwrap_or_default()
 }
@@ -103,14 +103,50 @@ fn read(text: &str) -> Said {
         };
     }
     if text.contains("Start-EKSBootstrap") || text.contains("EKSBootstrapScript") {
-        return Said { style: "windows", ..Said::default() };
+        let words: Vec<&str> = joined.split_whitespace().map(|w| w.trim_matches(['"', '\''])).collect();
+        let after = |flag: &str| {
+            let at = words.iter().position(|w| w.eq_ignore_ascii_case(flag));
+            at.and_then(|i| words.get(i + 1)).map(|w| (*w).to_owned()).unwrap_or_default()
+        };
+        return Said {
+            style: "windows",
+            cluster: after("-EKSClusterName"),
+            endpoint: after("-APIServerEndpoint"),
+            authority: !after("-Base64ClusterCA").is_empty(),
+            ..Said::default()
+        };
     }
     // Something else may join: other tools that are named, or a script that is fetched.
     let other = ["nodeadm", "kubelet", "curl ", "wget ", "aws s3", "include", "ansible", "cloud-config", "salt"];
     Said { style: if other.iter().any(|w| text.contains(w)) { "unreadable" } else { "none" }, ..Said::default() }
 }
 
+/// What EKS cannot merge with the user data that it adds: for Amazon Linux it takes MIME messages, for Bottlerocket
+/// TOML (<https://docs.aws.amazon.com/eks/latest/userguide/launch-templates.html>).
+fn merge_fault(family: &str, text: &str) -> (&'static str, String) {
+    let start = text.trim_start();
+    let mime = start.starts_with("MIME-Version:") || start.to_ascii_lowercase().starts_with("content-type: multipart");
+    let wrong = if start.is_empty() {
+        None
+    } else if family.starts_with("BOTTLEROCKET") {
+        (mime || start.starts_with("#!")).then_some("Bottlerocket takes TOML")
+    } else if family.starts_with("AL2") {
+        (!mime).then_some("Amazon Linux takes a MIME multi-part message")
+    } else {
+        None
+    };
+    match wrong {
+        Some(wrong) => ("format", wrong.to_owned()),
+        None => ("none", String::new()),
+    }
+}
+
 impl Cluster {
+    /// Whether user data of a node class makes machines of images of one's own join.
+    pub fn user_data_joins(text: &str) -> bool {
+        read(text).style != "none"
+    }
+
     /// The groups of machines whose launch template was recorded.
     pub fn bootstraps(&self) -> Known<Vec<Arc<Bootstrap>>> {
         let tables = &self.snapshot.tables;
@@ -137,12 +173,21 @@ impl Cluster {
             let Some(template) = self.launch_template(&chosen.id, &chosen.version) else { continue };
             found.push(self.bootstrap(Some(nodegroup), None, template, workers));
         }
-        let owned = format!("kubernetes.io/cluster/{}", self.name());
+        let name = self.name();
+        let owned = format!("kubernetes.io/cluster/{name}");
         for group in tables.auto_scaling_groups.iter() {
-            if managed.contains(&group.AutoScalingGroupName) || tag(&group.value.Tags, &owned).is_none() {
+            if managed.contains(&group.AutoScalingGroupName) {
                 continue;
             }
             let Some(template) = self.template_of_group(group) else { continue };
+            // Without the tag the user data may still say whose it is.
+            let joins = || {
+                let text = decode(&template.value.LaunchTemplateData.UserData);
+                !name.is_empty() && text.is_some_and(|t| read(&t).cluster == name)
+            };
+            if tag(&group.value.Tags, &owned).is_none() && !joins() {
+                continue;
+            }
             let workers = members.get(group.AutoScalingGroupName.as_str()).cloned().unwrap_or_default();
             found.push(self.bootstrap(None, Some(group), template, workers));
         }
@@ -165,12 +210,17 @@ impl Cluster {
     ) -> Bootstrap {
         let data = &template.value.LaunchTemplateData;
         let custom = nodegroup.is_none_or(|n| n.value.amiType == "CUSTOM" || !data.ImageId.is_empty());
-        let said = match user_data::decode(&data.UserData) {
-            Some(text) => read(&text),
+        let text = decode(&data.UserData);
+        let said = match &text {
+            Some(text) => read(text),
             None => Said { style: "unreadable", ..Said::default() },
         };
-        let windows = nodegroup.is_some_and(|n| n.value.amiType.starts_with("WINDOWS"));
-        let (fault, found) = if custom && !windows { self.bootstrap_fault(&said) } else { ("none", String::new()) };
+        let (fault, found) = if custom {
+            self.bootstrap_fault(&said)
+        } else {
+            let family = nodegroup.map(|n| n.value.amiType.as_str()).unwrap_or_default();
+            merge_fault(family, text.as_deref().unwrap_or_default())
+        };
         Bootstrap {
             kind: Str::const_new(if nodegroup.is_some() { "nodegroup" } else { "selfManaged" }),
             name: nodegroup
@@ -225,11 +275,17 @@ impl Cluster {
         if literal(&said.endpoint) && !endpoint.is_empty() && host(&said.endpoint) != host(&endpoint) {
             return ("endpoint", said.endpoint.clone());
         }
-        if said.style == "nodeadm" && (said.endpoint.is_empty() || !said.authority || said.cluster.is_empty()) {
+        if matches!(said.style, "nodeadm" | "bottlerocket")
+            && (said.endpoint.is_empty() || !said.authority || said.cluster.is_empty())
+        {
+            let names = match said.style {
+                "nodeadm" => ["name", "apiServerEndpoint", "certificateAuthority"],
+                _ => ["cluster-name", "api-server", "cluster-certificate"],
+            };
             let lacking = [
-                ("name", said.cluster.is_empty()),
-                ("apiServerEndpoint", said.endpoint.is_empty()),
-                ("certificateAuthority", !said.authority),
+                (names[0], said.cluster.is_empty()),
+                (names[1], said.endpoint.is_empty()),
+                (names[2], !said.authority),
             ];
             let lacking: Vec<&str> = lacking.iter().filter(|l| l.1).map(|l| l.0).collect();
             return ("incomplete", lacking.join(", "));

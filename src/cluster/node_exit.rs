@@ -22,6 +22,10 @@ derived! {
         /// Whether the subnet has it only as the VPC's main one.
         mainTable: bool,
         nat: Option<Link<NatGateway>>,
+        /// What the blackhole of its default route led to.
+        target: Str,
+        /// The first of the route tables whose default route led to the same.
+        firstTable: Option<Link<RouteTable>>,
         /// `internet`, `nat`, `nat-broken`, `none`, `blackhole`, `broken`, or `unverifiable`.
         kind: Str,
         /// What is wrong with it.
@@ -47,6 +51,8 @@ derived! {
         closed: bool,
         /// Whether nodes here need what they cannot reach.
         needs: bool,
+        /// Whether nothing runs here and nothing is wanted here now.
+        idle: bool,
     }
 
     /// An endpoint that takes calls which nodes need.
@@ -73,6 +79,14 @@ derived! {
         cidrs: Str,
         subnets: Vec<Link<Subnet>>,
     }
+}
+
+/// A subnet's way out: its kind, what is wrong with it, its NAT gateway, and what a blackhole led to.
+struct Way {
+    kind: &'static str,
+    why: Str,
+    nat: Option<Str>,
+    target: Str,
 }
 
 impl Cluster {
@@ -157,7 +171,7 @@ impl Cluster {
         let served = found.iter().flat_map(|f| &f.1).filter(|e| Self::endpoint_captures(e.value)).count() as i64;
         let private = eks.value.resourcesVpcConfig.endpointPrivateAccess == Some(true);
         let mut seen = BTreeSet::new();
-        let mut exits = Vec::new();
+        let mut exits: Vec<Arc<NodeExit>> = Vec::new();
         for placement in self.placements()? {
             let subnet = tables.subnets.at(placement.subnet.row.index);
             let template = self.template_of_placement(placement);
@@ -180,7 +194,8 @@ impl Cluster {
             let table = self.network.route_table_of(&subnet.SubnetId).ok();
             let table = table.map(|row| tables.route_tables.at(row.index));
             let main = table.is_some_and(|t| !t.value.Associations.iter().any(|a| a.SubnetId == subnet.SubnetId));
-            let (kind, why, nat) = self.exit_of(&subnet.SubnetId, table.map(|t| t.value));
+            let Way { kind, why, nat, target } = self.exit_of(&subnet.SubnetId, table.map(|t| t.value));
+            let first = exits.iter().find(|x| !target.is_empty() && x.target == target).and_then(|x| x.firstTable);
             let ipv6 = match self.network.egress(&self.snapshot, &subnet.SubnetId, Family::V6).kind {
                 EgressKind::Internet { .. } => "internet",
                 EgressKind::EgressOnly { .. } => "egress-only",
@@ -199,6 +214,8 @@ impl Cluster {
                 routeTable: table.map(|t| Link::new(t.row)),
                 mainTable: main,
                 nat: nat.and_then(|id| tables.nat_gateways.get(&id)).map(|n| Link::new(n.row)),
+                target,
+                firstTable: first.or(table.map(|t| Link::new(t.row))),
                 kind: Str::const_new(kind),
                 why,
                 ipv6: Str::const_new(ipv6),
@@ -214,17 +231,20 @@ impl Cluster {
                 apiOutside: !private,
                 closed,
                 needs: unserved || !private,
+                idle: placement.idle,
             }));
         }
         Ok(exits)
     }
 
-    /// The kind of a subnet's way out, what is wrong with it, and its NAT gateway.
-    fn exit_of(&self, subnet: &str, table: Option<&RouteTable>) -> (&'static str, Str, Option<Str>) {
+    /// A subnet's way out.
+    fn exit_of(&self, subnet: &str, table: Option<&RouteTable>) -> Way {
+        let way = |kind| Way { kind, why: Str::default(), nat: None, target: Str::default() };
         let egress = self.network.egress(&self.snapshot, subnet, Family::V4);
+        let target = egress.route.map(|r| Str::new(r.target.name())).unwrap_or_default();
         match egress.kind {
-            EgressKind::Internet { .. } => ("internet", Str::default(), None),
-            EgressKind::Nat { gateway, working: true, .. } => ("nat", Str::default(), Some(gateway)),
+            EgressKind::Internet { .. } => way("internet"),
+            EgressKind::Nat { gateway, working: true, .. } => Way { nat: Some(gateway), ..way("nat") },
             EgressKind::Nat { gateway, why, .. } => {
                 // What is unknown is no fault.
                 let said: Vec<String> = why
@@ -232,14 +252,20 @@ impl Cluster {
                     .filter(|h| h.verdict == Verdict::Blocked)
                     .map(|h| format!("{} at {}", h.note.as_deref().or(h.by.as_deref()).unwrap_or(&h.step), h.at))
                     .collect();
-                match said.is_empty() {
-                    true => ("unverifiable", Str::default(), Some(gateway)),
-                    false => ("nat-broken", Str::from(said.join("; ")), Some(gateway)),
-                }
+                let kind = if said.is_empty() { "unverifiable" } else { "nat-broken" };
+                Way { why: Str::from(said.join("; ")), nat: Some(gateway), ..way(kind) }
             }
-            EgressKind::EgressOnly { .. } | EgressKind::Unverifiable { .. } => ("unverifiable", Str::default(), None),
-            EgressKind::Blackhole => ("blackhole", Str::default(), None),
-            EgressKind::Broken { why } => ("broken", Str::from(why), None),
+            EgressKind::EgressOnly { .. } | EgressKind::Unverifiable { .. } => way("unverifiable"),
+            // A gateway that was deleted is told for some time.
+            EgressKind::Blackhole => match self.snapshot.tables.nat_gateways.get(&target) {
+                Some(nat) if nat.State != "available" => Way {
+                    why: Str::from(format!("it is {}, and the routes to it are blackholes", nat.State)),
+                    nat: Some(target.clone()),
+                    ..way("nat-broken")
+                },
+                _ => Way { target, ..way("blackhole") },
+            },
+            EgressKind::Broken { why } => Way { why: Str::from(why), ..way("broken") },
             EgressKind::None => {
                 // Another network may hold endpoints or a proxy.
                 let elsewhere = table.is_none_or(|t| {
@@ -254,7 +280,7 @@ impl Cluster {
                                 || r.GatewayId.starts_with("vgw-"))
                     })
                 });
-                (if elsewhere { "unverifiable" } else { "none" }, Str::default(), None)
+                way(if elsewhere { "unverifiable" } else { "none" })
             }
         }
     }

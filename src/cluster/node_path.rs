@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Cluster;
 use super::reach::Reach;
 use super::worker::Placement;
-use crate::network::{Disposition, End, Flow, Trace, Verdict};
+use crate::network::{Disposition, End, Flow, Hop, Trace, Verdict};
 use crate::shape::ec2::{NetworkAcl, NetworkInterface, SecurityGroup, Subnet};
 use crate::shape::k8s::Node;
 use crate::shape::{Link, Row, Str, derived};
@@ -29,6 +29,12 @@ derived! {
         /// A security group of the sender, for the rule that lacks.
         source: Str,
         port: i64,
+        /// Commands that open the way.
+        commands: Vec<Str>,
+        /// Commands that take away the ACL entry that denies it, if it is one.
+        removal: Vec<Str>,
+        /// Whether nothing runs where it hurts.
+        idle: bool,
         reach: Reach,
         subnets: Vec<Link<Subnet>>,
         nodes: Vec<Link<Node>>,
@@ -36,11 +42,26 @@ derived! {
 }
 
 struct Probe {
+    /// Whether the other end is in the VPC.
+    inside: bool,
     what: String,
     flow: Flow,
     peer_groups: Vec<Str>,
     from_node: bool,
 }
+
+/// Where an ACL drops a packet.
+struct Denial {
+    egress: bool,
+    /// The number of the entry that decides.
+    number: i64,
+    inside: bool,
+    /// The destination ports of the packet: the service's, or of the answer the client's.
+    ports: (u16, u16),
+}
+
+/// The number of an ACL's last entry, which denies everything.
+const LAST_ENTRY: i64 = 32767;
 
 /// What is said about one decider.
 struct Draft {
@@ -52,6 +73,9 @@ struct Draft {
     peer_groups: Vec<Str>,
     source: Str,
     port: u16,
+    inside: bool,
+    idle: bool,
+    denials: Vec<Denial>,
     trace: Trace,
     subnets: BTreeMap<Row, Link<Subnet>>,
     nodes: BTreeMap<Row, Link<Node>>,
@@ -82,7 +106,11 @@ impl Cluster {
             let exit = exits.iter().find(|x| x.subnet == placement.subnet && x.public == placement.public);
             let outside = exit.is_some_and(|x| x.needs && (x.kind == "nat" || (x.kind == "internet" && x.public)));
             for probe in self.probes(placement, &control, private, outside) {
-                if self.network.decide(&probe.flow) != Disposition::Blocked {
+                let disposition = self.network.decide(&probe.flow);
+                if disposition == Disposition::Unknown && probe.inside && gap.is_none() {
+                    gap = unread(&self.network.trace(&self.snapshot, &probe.flow));
+                }
+                if disposition != Disposition::Blocked {
                     continue;
                 }
                 let trace = self.network.trace(&self.snapshot, &probe.flow);
@@ -94,7 +122,116 @@ impl Cluster {
         {
             return Err(missing);
         }
-        Ok(drafts.into_values().map(|d| Arc::new(d.finish())).collect())
+        Ok(drafts.into_values().map(|d| Arc::new(self.finish(d))).collect())
+    }
+
+    /// What lets the draft's packets through its ACL: allowing entries at free numbers before the one that denies, and
+    /// the removal of that one.
+    fn acl_commands(&self, draft: &Draft) -> (Vec<Str>, Vec<Str>) {
+        let acl = self.snapshot.tables.network_acls.at(draft.row.index);
+        let (id, region) = (&acl.NetworkAclId, self.region_name());
+        let mut taken: BTreeSet<(bool, i64)> =
+            acl.value.Entries.iter().filter_map(|e| Some((e.Egress?, e.RuleNumber?))).collect();
+        let side = |egress: bool| if egress { "--egress" } else { "--ingress" };
+        let (mut open, mut removal) = (Vec::new(), Vec::new());
+        for (egress, number) in draft.denials.iter().map(|d| (d.egress, d.number)).collect::<BTreeSet<_>>() {
+            if number < LAST_ENTRY {
+                removal.push(Str::from(format!(
+                    "aws ec2 delete-network-acl-entry --region {region} --network-acl-id {id} {} --rule-number {number}",
+                    side(egress)
+                )));
+            }
+            let here = || draft.denials.iter().filter(|d| (d.egress, d.number) == (egress, number));
+            let mut wanted: Vec<(String, Str)> = Vec::new();
+            if here().any(|d| d.inside) {
+                wanted.extend(self.vpc_ranges().into_iter().map(|r| ("--protocol -1".to_owned(), r)));
+            }
+            for ports in here().filter(|d| !d.inside).map(|d| d.ports).collect::<BTreeSet<_>>() {
+                let ports = format!("--protocol tcp --port-range From={},To={}", ports.0, ports.1);
+                wanted.push((ports, Str::const_new("0.0.0.0/0")));
+            }
+            for (ports, range) in wanted {
+                // The last entry cannot be moved: any free number goes before it. Others are told by a number below.
+                let tens = || (1..number.min(LAST_ENTRY)).filter(|n| n % 10 == 0 && !taken.contains(&(egress, *n)));
+                let free = if number < LAST_ENTRY { tens().next_back() } else { tens().find(|n| *n >= 100) };
+                let free = free.or_else(|| (1..number).rev().find(|n| !taken.contains(&(egress, *n))));
+                let Some(free) = free else { continue };
+                taken.insert((egress, free));
+                let cidr = if range.contains(':') { "--ipv6-cidr-block" } else { "--cidr-block" };
+                open.push(Str::from(format!(
+                    "aws ec2 create-network-acl-entry --region {region} --network-acl-id {id} {} --rule-number {free} {ports} --rule-action allow {cidr} {range}",
+                    side(egress)
+                )));
+            }
+        }
+        (open, removal)
+    }
+
+    /// The ranges of the cluster's VPC.
+    pub fn vpc_ranges(&self) -> Vec<Str> {
+        let Ok(vpc) = self.vpc_id().and_then(|id| self.snapshot.find::<crate::shape::ec2::Vpc>(&id)) else {
+            return Vec::new();
+        };
+        let mut ranges: Vec<Str> = vpc
+            .value
+            .CidrBlockAssociationSet
+            .iter()
+            .filter(|a| matches!(a.CidrBlockState.State.as_str(), "" | "associated"))
+            .map(|a| a.CidrBlock.clone())
+            .collect();
+        if ranges.is_empty() {
+            ranges.push(vpc.value.CidrBlock.clone());
+        }
+        if self.is_ipv6() {
+            ranges.extend(vpc.value.Ipv6CidrBlockAssociationSet.iter().map(|a| a.Ipv6CidrBlock.clone()));
+        }
+        ranges
+    }
+
+    /// What lets the draft's packets through its security group.
+    fn group_commands(&self, draft: &Draft) -> Vec<Str> {
+        let tables = &self.snapshot.tables;
+        let (group, region) = (&tables.security_groups.at(draft.row.index).GroupId, self.region_name());
+        let port = draft.port;
+        if draft.direction == "egress" {
+            if draft.inside
+                && let Some(peer) = draft.peer_groups.first()
+            {
+                return vec![Str::from(format!(
+                    "aws ec2 authorize-security-group-egress --region {region} --group-id {group} --ip-permissions 'IpProtocol=tcp,FromPort={port},ToPort={port},UserIdGroupPairs=[{{GroupId={peer}}}]'"
+                ))];
+            }
+            return vec![Str::from(format!(
+                "aws ec2 authorize-security-group-egress --region {region} --group-id {group} --ip-permissions 'IpProtocol=tcp,FromPort={port},ToPort={port},IpRanges=[{{CidrIp=0.0.0.0/0}}]'"
+            ))];
+        }
+        vec![Str::from(format!(
+            "aws ec2 authorize-security-group-ingress --region {region} --group-id {group} --protocol tcp --port {port} --source-group {}",
+            draft.source
+        ))]
+    }
+
+    fn finish(&self, draft: Draft) -> BlockedPath {
+        let group = draft.by == "security-group";
+        let (commands, removal) =
+            if group { (self.group_commands(&draft), Vec::new()) } else { self.acl_commands(&draft) };
+        BlockedPath {
+            by: Str::const_new(draft.by),
+            group: group.then(|| Link::new(draft.row)),
+            acl: (!group).then(|| Link::new(draft.row)),
+            direction: Str::const_new(draft.direction),
+            what: Str::from(draft.what.iter().take(5).cloned().collect::<Vec<_>>().join(", ")),
+            nodeGroups: Str::from(draft.node_groups.join(", ")),
+            peerGroups: Str::from(draft.peer_groups.join(", ")),
+            source: draft.source,
+            port: i64::from(draft.port),
+            commands,
+            removal,
+            idle: draft.idle,
+            reach: Reach::new(draft.trace),
+            subnets: draft.subnets.into_values().collect(),
+            nodes: draft.nodes.into_values().collect(),
+        }
     }
 
     fn end_of(&self, placement: &Placement) -> End {
@@ -134,6 +271,7 @@ impl Cluster {
             let api = || End::interface(&interface.NetworkInterfaceId);
             if private {
                 probes.push(Probe {
+                    inside: true,
                     what: "the API server on tcp/443".to_owned(),
                     flow: Flow::tcp(node(), api(), 443),
                     peer_groups: groups_of(interface.value),
@@ -141,6 +279,7 @@ impl Cluster {
                 });
             }
             probes.push(Probe {
+                inside: true,
                 what: "the kubelets on tcp/10250".to_owned(),
                 flow: Flow::tcp(api(), node(), 10250),
                 peer_groups: groups_of(interface.value),
@@ -155,6 +294,7 @@ impl Cluster {
                 for id in &endpoint.value.NetworkInterfaceIds {
                     let Some(interface) = tables.network_interfaces.get(id) else { continue };
                     probes.push(Probe {
+                        inside: true,
                         what: format!("endpoint {} ({service}) on tcp/443", endpoint.VpcEndpointId),
                         flow: Flow::tcp(node(), End::interface(id), 443),
                         peer_groups: groups_of(interface.value),
@@ -165,6 +305,7 @@ impl Cluster {
         }
         if outside {
             probes.push(Probe {
+                inside: false,
                 what: "the internet on tcp/443".to_owned(),
                 flow: Flow::tcp(node(), End::Internet, 443),
                 peer_groups: Vec::new(),
@@ -176,9 +317,11 @@ impl Cluster {
 
     fn note(&self, drafts: &mut BTreeMap<(Str, Row, Str), Draft>, placement: &Placement, probe: &Probe, trace: Trace) {
         let node_groups = self.ids_of(placement);
-        let hops: Vec<_> =
-            trace.forward.iter().chain(&trace.back).filter(|h| h.verdict == Verdict::Blocked).cloned().collect();
-        for hop in hops {
+        let blocked = |h: &&Hop| h.verdict == Verdict::Blocked;
+        let back = trace.back.iter().filter(blocked).map(|h| (h.clone(), true));
+        let hops: Vec<(Hop, bool)> =
+            trace.forward.iter().filter(blocked).map(|h| (h.clone(), false)).chain(back).collect();
+        for (hop, answer) in hops {
             let Some(row) = hop.deciders.first().copied() else { continue };
             let direction = if hop.step.contains("egress") { "egress" } else { "ingress" };
             // Rules of one side or the other mend a mismatch of groups: it is one fault.
@@ -210,10 +353,26 @@ impl Cluster {
                     .cloned()
                     .unwrap_or_default(),
                 port: probe.flow.port.unwrap_or(443),
+                inside: true,
+                idle: true,
+                denials: Vec::new(),
                 trace: trace.clone(),
                 subnets: BTreeMap::new(),
                 nodes: BTreeMap::new(),
             });
+            if by == "network-acl" {
+                let acl = self.snapshot.tables.network_acls.at(row.index);
+                let index = hop.spot.as_ref().and_then(|s| s.pointer.rsplit('/').next()?.parse::<usize>().ok());
+                let entry = index.and_then(|i| acl.value.Entries.get(i)).and_then(|e| e.RuleNumber);
+                draft.denials.push(Denial {
+                    egress: direction == "egress",
+                    number: entry.unwrap_or(LAST_ENTRY),
+                    inside: probe.inside,
+                    ports: if answer { (1024, 65535) } else { (draft.port, draft.port) },
+                });
+            }
+            draft.inside &= probe.inside;
+            draft.idle &= placement.idle;
             draft.what.insert(probe.what.clone());
             draft.subnets.insert(placement.subnet.row, placement.subnet);
             draft.nodes.extend(placement.nodes.iter().map(|n| (n.row, *n)));
@@ -221,22 +380,18 @@ impl Cluster {
     }
 }
 
-impl Draft {
-    fn finish(self) -> BlockedPath {
-        let group = self.by == "security-group";
-        BlockedPath {
-            by: Str::const_new(self.by),
-            group: group.then(|| Link::new(self.row)),
-            acl: (!group).then(|| Link::new(self.row)),
-            direction: Str::const_new(self.direction),
-            what: Str::from(self.what.iter().take(5).cloned().collect::<Vec<_>>().join(", ")),
-            nodeGroups: Str::from(self.node_groups.join(", ")),
-            peerGroups: Str::from(self.peer_groups.join(", ")),
-            source: self.source,
-            port: i64::from(self.port),
-            reach: Reach::new(self.trace),
-            subnets: self.subnets.into_values().collect(),
-            nodes: self.nodes.into_values().collect(),
-        }
-    }
+/// What a trace lacks to be decided, when something was not recorded.
+fn unread(trace: &Trace) -> Option<Missing> {
+    let hop = trace.forward.iter().chain(&trace.back).find(|h| h.verdict == Verdict::Unknown)?;
+    let note = hop.note.as_deref().filter(|n| n.contains("not recorded"))?;
+    let read = if note.contains("ACL") {
+        "ec2:DescribeNetworkAcls"
+    } else if note.contains("route table") {
+        "ec2:DescribeRouteTables"
+    } else if note.contains("entries of") {
+        "ec2:GetManagedPrefixListEntries"
+    } else {
+        "ec2:DescribeSecurityGroups"
+    };
+    Some(Missing { read: read.to_owned(), reason: note.to_owned() })
 }

@@ -37,11 +37,13 @@ derived! {
         instanceType: Str,
         /// The ARN of its instance profile.
         instanceProfile: Str,
+        /// Whether it was launched less than a quarter of an hour before the snapshot was recorded.
+        fresh: bool,
     }
 
     /// Where nodes run or would be launched: a subnet and the groups that they get there.
     Placement {
-        /// `instances` (they run), `nodegroup` (its subnets), `karpenter`, or `fargate`.
+        /// `instances` (they run), `nodegroup` (its subnets), `karpenter`, `auto`, or `fargate`.
         kind: Str,
         subnet: Link<Subnet>,
         groups: Vec<Link<SecurityGroup>>,
@@ -53,6 +55,8 @@ derived! {
         interface: Option<Link<NetworkInterface>>,
         instances: Vec<Link<Instance>>,
         nodes: Vec<Link<Node>>,
+        /// Whether nothing runs here and nothing is wanted here now.
+        idle: bool,
     }
 }
 
@@ -93,6 +97,7 @@ impl Cluster {
             let ours = tagged(&cluster_tag).is_some()
                 || tagged("eks:cluster-name") == Some(&name)
                 || tagged("aws:eks:cluster-name") == Some(&name)
+                || tagged("eks:eks-cluster-name") == Some(&name)
                 || tagged("aws:autoscaling:groupName").is_some_and(|g| scaled.contains(g));
             if node.is_some() || (ours && !gone && vpc.as_ref().is_none_or(|v| *v == instance.VpcId)) {
                 workers.push(self.worker(node, Some(instance)));
@@ -189,7 +194,15 @@ impl Cluster {
                 .and_then(|i| i.value.IamInstanceProfile.as_ref())
                 .map(|p| p.Arn.clone())
                 .unwrap_or_default(),
+            fresh: instance.is_some_and(|i| self.launched_just_now(&i.value.LaunchTime)),
         }
+    }
+
+    /// A node needs some minutes to join.
+    fn launched_just_now(&self, launch: &str) -> bool {
+        let minutes = super::addresses::minutes;
+        let now = self.snapshot.manifest.recorded_at.as_deref().and_then(minutes);
+        now.zip(minutes(launch)).is_some_and(|(now, then)| now - then < 15)
     }
 
     /// The managed node groups of this cluster.
@@ -253,6 +266,7 @@ impl Cluster {
                 interface: worker.interface,
                 instances: Vec::new(),
                 nodes: Vec::new(),
+                idle: false,
             });
             placement.instances.extend(worker.instance);
             placement.nodes.extend(worker.node);
@@ -263,7 +277,8 @@ impl Cluster {
                 .iter()
                 .any(|p| p.subnet.row == subnet && p.nodegroup.map(|n| n.row) == nodegroup && p.nodeClass.is_none())
         };
-        for nodegroup in self.nodegroups() {
+        for nodegroup in self.nodegroups().filter(|n| n.value.status != "DELETING") {
+            let idle = nodegroup.value.scalingConfig.desiredSize == Some(0) && nodegroup.value.status == "ACTIVE";
             let groups = self.nodegroup_groups(nodegroup.value);
             let template = self.launch_template_data(nodegroup.value);
             let forced = template.and_then(|t| t.NetworkInterfaces.iter().find_map(|n| n.AssociatePublicIpAddress));
@@ -282,10 +297,13 @@ impl Cluster {
                     interface: None,
                     instances: Vec::new(),
                     nodes: Vec::new(),
+                    idle,
                 });
             }
         }
         for class in tables.ec2_node_classes.iter() {
+            let name = &class.metadata.name;
+            let idle = !tables.node_pools.iter().any(|p| p.spec.template.spec.nodeClassRef.name == *name);
             let groups: Vec<Str> = class.status.securityGroups.iter().map(|g| g.id.clone()).collect();
             for subnet in class.status.subnets.iter().filter_map(|s| tables.subnets.get(&s.id)) {
                 placements.push(Placement {
@@ -298,6 +316,27 @@ impl Cluster {
                     interface: None,
                     instances: Vec::new(),
                     nodes: Vec::new(),
+                    idle,
+                });
+            }
+        }
+        for class in tables.node_classes.iter().filter(|_| self.auto_mode()) {
+            let groups: Vec<Str> = class.status.securityGroups.iter().map(|g| g.id.clone()).collect();
+            for subnet in class.status.subnets.iter().filter_map(|s| tables.subnets.get(&s.id)) {
+                if runs_in(&placements, subnet.row, None) {
+                    continue;
+                }
+                placements.push(Placement {
+                    kind: Str::const_new("auto"),
+                    subnet: Link::new(subnet.row),
+                    groups: self.group_links(groups.iter().map(Str::as_str)),
+                    public: subnet.MapPublicIpOnLaunch.unwrap_or(false),
+                    nodegroup: None,
+                    nodeClass: None,
+                    interface: None,
+                    instances: Vec::new(),
+                    nodes: Vec::new(),
+                    idle: false,
                 });
             }
         }
@@ -318,6 +357,7 @@ impl Cluster {
                     interface: None,
                     instances: Vec::new(),
                     nodes: Vec::new(),
+                    idle: false,
                 });
             }
         }

@@ -10,7 +10,7 @@ shapes! {
         name: Str, arn: Str, createdAt: Str, version: Str, endpoint: Str, roleArn: Str, resourcesVpcConfig: VpcConfig,
         kubernetesNetworkConfig: KubernetesNetworkConfig, identity: Option<Identity>, status: Str, platformVersion: Str,
         health: ClusterHealth, accessConfig: Option<AccessConfig>, computeConfig: Option<ComputeConfig>,
-        remoteNetworkConfig: Option<RemoteNetworkConfig>, connectorConfig: Option<serde_json::Value>, tags: BTreeMap<Str, Str>,
+        remoteNetworkConfig: Option<RemoteNetworkConfig>, connectorConfig: Option<serde_json::Value>, outpostConfig: Option<serde_json::Value>, tags: BTreeMap<Str, Str>,
     }
     /// Where a cluster's control plane meets the VPC.
     VpcConfig {

@@ -3,16 +3,24 @@
 use std::sync::Arc;
 
 use super::{Function, Subject, Ty, method};
+use crate::cluster::Cluster;
 use crate::cluster::access::{NodeRole, UnmappedRoles};
 use crate::cluster::bootstrap::Bootstrap;
+use crate::cluster::cluster_subnets::ClusterSubnet;
+use crate::cluster::far_side::NodePeering;
 use crate::cluster::node_exit::{NodeEndpoint, NodeExit, PublicAccessGap};
+use crate::cluster::node_groups::NodeGap;
 use crate::cluster::node_path::BlockedPath;
+use crate::cluster::private_need::PrivateNeed;
+use crate::cluster::reference::MissingReference;
+use crate::cluster::stray::{StrayNodes, UntaggedNodes};
 use crate::cluster::volume_key::VolumeKey;
 use crate::cluster::webhook::SystemWebhook;
-use crate::shape::ec2::{Activity, DhcpOptions, LaunchTemplateVersion};
+use crate::shape::ec2::{self, Activity, DhcpOptions, LaunchTemplateVersion, NatGateway, VpcEndpoint};
 use crate::shape::eks::{self, Nodegroup};
-use crate::shape::k8s::{Condition, EC2NodeClass};
+use crate::shape::k8s::{Condition, EC2NodeClass, NodeClass, NodePool};
 use crate::shape::{Described, Shape, Str};
+use crate::snapshot::{Known, Missing};
 
 const STR: Ty = Ty::Str;
 const NODES: &[&str] = &["ec2:DescribeInstances", "k8s:nodes"];
@@ -188,13 +196,303 @@ pub(super) fn functions() -> Vec<Function> {
             "Whether a health issue names what has to change.",
             |_, this, _| Ok(names_cause(this.health.issues.iter().map(|i| &i.code)).into()),
         ),
-        method::<Activity>("failed", &[], Ty::Bool, &[], "Whether a launch failed.", |_, this, _| {
-            let bad = matches!(this.StatusCode.as_str(), "Failed" | "Cancelled");
-            Ok((bad && this.Description.starts_with("Launching")).into())
-        }),
+        method::<Activity>(
+            "failed",
+            &[],
+            Ty::Bool,
+            &[],
+            "Whether a launch failed and none of the group has succeeded since.",
+            |c, this, _| {
+                let launch = |a: &Activity| a.Description.starts_with("Launching");
+                let bad = matches!(this.StatusCode.as_str(), "Failed" | "Cancelled") && launch(this.value);
+                let later = |a: &Activity| {
+                    a.AutoScalingGroupName == this.AutoScalingGroupName
+                        && a.StatusCode == "Successful"
+                        && launch(a)
+                        && a.StartTime > this.StartTime
+                };
+                Ok((bad && !c.snapshot.tables.activities.iter().any(|a| later(a.value))).into())
+            },
+        ),
         method::<Activity>("text", &[], STR, &[], "What it says about the failure.", |_, this, _| {
             Ok(cut(&this.StatusMessage).into())
         }),
+        method::<NodeClass>("failure", &[], STR, &[], "What its conditions say is wrong.", |_, this, _| {
+            let all: Vec<String> = failed(&this.status.conditions)
+                .iter()
+                .map(|c| format!("{} ({}): {}", c.r#type, c.reason, c.message))
+                .collect();
+            Ok(cut(&all.join("; ")).into())
+        }),
+        method::<EC2NodeClass>(
+            "joins",
+            &[],
+            Ty::Bool,
+            &[],
+            "Whether its user data makes machines join, or Karpenter adds what does.",
+            |_, this, _| Ok((this.spec.amiFamily != "Custom" || Cluster::user_data_joins(&this.spec.userData)).into()),
+        ),
+        method::<EC2NodeClass>(
+            "hasNodes",
+            &[],
+            Ty::Bool,
+            &["k8s:nodes"],
+            "Whether a node of the class has joined.",
+            |c, this, _| {
+                let name = &this.metadata.name;
+                let nodes = c.snapshot.table::<crate::shape::k8s::Node>()?;
+                Ok(nodes
+                    .iter()
+                    .any(|n| n.value.metadata.labels.get("karpenter.k8s.aws/ec2nodeclass") == Some(name))
+                    .into())
+            },
+        ),
+        method::<NodePool>(
+            "classExists",
+            &[],
+            Ty::Bool,
+            &[],
+            "Whether the node class that the pool names is there.",
+            |c, this, _| {
+                let class = &this.spec.template.spec.nodeClassRef;
+                let tables = &c.snapshot.tables;
+                Ok(match class.kind.as_str() {
+                    "NodeClass" => {
+                        c.snapshot.table::<NodeClass>()?;
+                        tables.node_classes.iter().any(|n| n.metadata.name == class.name)
+                    }
+                    "EC2NodeClass" => {
+                        c.snapshot.table::<EC2NodeClass>()?;
+                        tables.ec2_node_classes.iter().any(|n| n.metadata.name == class.name)
+                    }
+                    // Another provider's.
+                    _ => true,
+                }
+                .into())
+            },
+        ),
+        method::<eks::Cluster>(
+            "zones",
+            &[],
+            Ty::List(&Ty::Str),
+            &["ec2:DescribeSubnets"],
+            "The Availability Zones of the cluster's subnets.",
+            |c, _, _| Ok(c.cluster_zones()?.into_iter().collect::<Vec<_>>().into()),
+        ),
+        method::<eks::Cluster>(
+            "zonesLeft",
+            &[],
+            Ty::List(&Ty::Str),
+            &["ec2:DescribeSubnets", "ec2:DescribeNetworkInterfaces"],
+            "Zones in which the control plane has an interface and the cluster no subnet.",
+            |c, _, _| Ok(c.zones_left()?.into()),
+        ),
+        method::<eks::Cluster>(
+            "crowdedSubnets",
+            &[("addresses", Ty::Int)],
+            Ty::List(&Ty::Object("Subnet")),
+            &["ec2:DescribeSubnets"],
+            "Subnets of the cluster with fewer free addresses than so many.",
+            |c, _, a| Ok(c.crowded_cluster_subnets(super::number(a, 0))?.into()),
+        ),
+        method::<eks::Cluster>(
+            "groupsWithoutIpv6",
+            &[],
+            Ty::List(&Ty::Object("SecurityGroup")),
+            &["ec2:DescribeSecurityGroups", "ec2:DescribeInstances"],
+            "Security groups of nodes that let IPv4 out to everywhere and IPv6 nowhere, in an IPv6 cluster.",
+            |c, _, _| Ok(c.groups_without_ipv6()?.into()),
+        ),
+        method::<eks::Cluster>(
+            "aclsWithoutIpv6",
+            &[],
+            Ty::List(&Ty::Object("NetworkAcl")),
+            &["ec2:DescribeNetworkAcls", "ec2:DescribeInstances"],
+            "Network ACLs of node subnets that allow IPv4 and no IPv6, in an IPv6 cluster.",
+            |c, _, _| Ok(c.acls_without_ipv6()?.into()),
+        ),
+        method::<eks::Cluster>(
+            "unheardRanges",
+            &[],
+            Ty::List(&Ty::Str),
+            &["ec2:DescribeVpcs", "ec2:DescribeInstances", "k8s:nodes"],
+            "Later ranges of the VPC in which machines stand that are not ready.",
+            |c, _, _| Ok(c.unheard_ranges()?.into()),
+        ),
+        method::<eks::Cluster>(
+            "unjoined",
+            &[],
+            Ty::List(&Ty::Object("Instance")),
+            NODES,
+            "Instances that run for the cluster and are no nodes, just launched ones aside.",
+            |c, _, _| {
+                let all = c.workers()?.iter().filter(|w| w.kind == "ec2" && !w.joined && !w.fresh);
+                Ok(all.filter_map(|w| w.instance).map(|i| i.row).collect::<Vec<_>>().into())
+            },
+        ),
+        method::<eks::Cluster>(
+            "nameServers",
+            &[],
+            STR,
+            &["ec2:DescribeVpcs", "ec2:DescribeDhcpOptions"],
+            "What DHCP gives the VPC's instances as name servers, with blanks; empty for none.",
+            |c, _, _| Ok(name_servers(c)?.into()),
+        ),
+        method::<eks::Cluster>(
+            "stsDisabled",
+            &[],
+            Ty::Bool,
+            NODES,
+            "Whether EKS says that the Region's STS endpoint is deactivated.",
+            |c, this, _| {
+                let code = |code: &Str| plain(code) == "stsregionalendpointdisabled";
+                if this.health.issues.iter().any(|i| code(&i.code))
+                    || c.nodegroups().any(|n| n.value.health.issues.iter().any(|i| code(&i.code)))
+                {
+                    return Ok(true.into());
+                }
+                // No answer lists it: when machines stay outside, it may be the reason.
+                if c.workers()?.iter().any(|w| w.kind == "ec2" && !w.joined && !w.fresh) {
+                    return Err(Missing {
+                        read: "sts:GetCallerIdentity".to_owned(),
+                        reason: "no answer tells whether the Region's STS endpoint is active".to_owned(),
+                    });
+                }
+                Ok(false.into())
+            },
+        ),
+        method::<eks::Cluster>(
+            "ownTrafficLacks",
+            &[],
+            Ty::Bool,
+            &["ec2:DescribeSecurityGroups", "ec2:DescribeInstances"],
+            "Whether the cluster's security group has lost the rule that admits its own members, and no finding              about blocked nodes names it.",
+            |c, this, _| {
+                let id = &this.resourcesVpcConfig.clusterSecurityGroupId;
+                let group = c.snapshot.find::<ec2::SecurityGroup>(id)?;
+                let own = group
+                    .value
+                    .IpPermissions
+                    .iter()
+                    .any(|p| p.IpProtocol == "-1" && p.UserIdGroupPairs.iter().any(|g| g.GroupId == *id));
+                let told =
+                    || c.blocked_paths().is_ok_and(|b| b.iter().any(|b| b.group.map(|g| g.row) == Some(group.row)));
+                Ok((!own && !told()).into())
+            },
+        ),
+        method::<VpcEndpoint>(
+            "zonesWithout",
+            &[],
+            Ty::List(&Ty::Str),
+            &["ec2:DescribeSubnets"],
+            "Zones of nodes in which an interface endpoint has no interface.",
+            |c, this, _| match this.rec() {
+                Some(endpoint) => Ok(c.zones_without(endpoint)?.into()),
+                None => Ok(Vec::<Str>::new().into()),
+            },
+        ),
+        method::<eks::Cluster>(
+            "closedIn",
+            &[],
+            Ty::Bool,
+            &["ec2:DescribeRouteTables"],
+            "Whether nothing gets out of any node's subnet.",
+            |c, _, _| Ok(c.closed_in()?.into()),
+        ),
+        method::<NatGateway>(
+            "serves",
+            &[],
+            Ty::Bool,
+            &["ec2:DescribeRouteTables"],
+            "Whether a subnet of nodes is routed here.",
+            |c, this, _| {
+                let row = this.handle.row();
+                Ok(c.node_exits()?.iter().any(|x| x.nat.map(|n| n.row) == row).into())
+            },
+        ),
+        method::<NodeExit>(
+            "usableNat",
+            &[],
+            STR,
+            &["ec2:DescribeNatGateways"],
+            "A public NAT gateway of the VPC that is available, one of the subnet's zone first.",
+            |c, this, _| {
+                let tables = &c.snapshot.tables;
+                let here = tables.subnets.at(this.subnet.row.index);
+                let mut usable: Vec<_> = tables
+                    .nat_gateways
+                    .iter()
+                    .filter(|n| n.VpcId == here.VpcId && n.State == "available" && n.ConnectivityType != "private")
+                    .collect();
+                usable.sort_by_key(|n| {
+                    let zone = tables.subnets.get(&n.SubnetId).map(|s| s.value.AvailabilityZone.clone());
+                    (zone.as_ref() != Some(&here.AvailabilityZone), n.NatGatewayId.clone())
+                });
+                Ok(usable.first().map(|n| n.NatGatewayId.clone()).unwrap_or_default().into())
+            },
+        ),
+        method::<NodeExit>(
+            "natTable",
+            &[],
+            STR,
+            &["ec2:DescribeRouteTables"],
+            "A route table of the VPC whose default route leads to a NAT gateway.",
+            |c, this, _| {
+                let tables = &c.snapshot.tables;
+                let vpc = &tables.subnets.at(this.subnet.row.index).VpcId;
+                let found = tables.route_tables.iter().find(|t| {
+                    t.VpcId == *vpc
+                        && t.value.Routes.iter().any(|r| {
+                            r.DestinationCidrBlock == "0.0.0.0/0"
+                                && !r.NatGatewayId.is_empty()
+                                && r.State != "blackhole"
+                        })
+                });
+                Ok(found.map(|t| t.RouteTableId.clone()).unwrap_or_default().into())
+            },
+        ),
+        method::<eks::Cluster>(
+            "egressOnlyGateway",
+            &[],
+            STR,
+            &["ec2:DescribeEgressOnlyInternetGateways"],
+            "The egress-only internet gateway of the VPC; empty when there is none.",
+            |c, _, _| {
+                let vpc = c.vpc_id()?;
+                let found = c
+                    .snapshot
+                    .tables
+                    .egress_only_internet_gateways
+                    .iter()
+                    .find(|g| g.value.Attachments.iter().any(|a| a.VpcId == vpc));
+                Ok(found.map(|g| g.EgressOnlyInternetGatewayId.clone()).unwrap_or_default().into())
+            },
+        ),
+        method::<NodeExit>(
+            "ownNat",
+            &[],
+            STR,
+            &["ec2:DescribeNatGateways"],
+            "A NAT gateway of the subnet's zone, when the subnet is routed through one of another zone.",
+            |c, this, _| {
+                let tables = &c.snapshot.tables;
+                let zone =
+                    |id: &str| tables.subnets.get(id).map(|s| s.value.AvailabilityZone.clone()).unwrap_or_default();
+                let Some(nat) = this.nat.map(|n| tables.nat_gateways.at(n.row.index)) else { return Ok("".into()) };
+                let here = tables.subnets.at(this.subnet.row.index);
+                if nat.SubnetId.is_empty() || zone(&nat.SubnetId) == here.AvailabilityZone {
+                    return Ok("".into());
+                }
+                let own = tables.nat_gateways.iter().find(|n| {
+                    n.VpcId == here.VpcId
+                        && n.State == "available"
+                        && n.ConnectivityType != "private"
+                        && !n.SubnetId.is_empty()
+                        && zone(&n.SubnetId) == here.AvailabilityZone
+                });
+                Ok(own.map(|n| n.NatGatewayId.clone()).unwrap_or_default().into())
+            },
+        ),
         method::<EC2NodeClass>("failure", &[], STR, &[], "What its conditions say is wrong.", |_, this, _| {
             let all: Vec<String> = failed(&this.status.conditions)
                 .iter()
@@ -244,6 +542,14 @@ pub(super) fn functions() -> Vec<Function> {
             .into())
         }),
         method::<eks::Cluster>(
+            "awsAuthDecides",
+            &[],
+            Ty::Bool,
+            &["k8s:configmaps", "ec2:DescribeInstances"],
+            "Whether a role of nodes depends on an aws-auth config map that cannot be read.",
+            |c, _, _| Ok(c.node_roles()?.iter().any(|r| r.mapping == "malformed").into()),
+        ),
+        method::<eks::Cluster>(
             "malformedAwsAuth",
             &[],
             Ty::List(&Ty::Object("ConfigMap")),
@@ -252,6 +558,23 @@ pub(super) fn functions() -> Vec<Function> {
             |c, _, _| Ok(c.malformed_aws_auth()?.into_iter().collect::<Vec<_>>().into()),
         ),
     ]
+}
+
+/// The name servers of the cluster's VPC, as its DHCP options give them.
+fn name_servers(c: &Cluster) -> Known<Str> {
+    let vpc = c.snapshot.find::<ec2::Vpc>(&c.vpc_id()?)?;
+    if vpc.DhcpOptionsId == "default" {
+        return Ok(Str::default());
+    }
+    let options = c.snapshot.find::<DhcpOptions>(&vpc.DhcpOptionsId)?;
+    let servers: Vec<&str> = options
+        .value
+        .DhcpConfigurations
+        .iter()
+        .filter(|o| o.Key == "domain-name-servers")
+        .flat_map(|o| o.Values.iter().map(|v| v.Value.as_str()))
+        .collect();
+    Ok(Str::from(servers.join(" ")))
 }
 
 macro_rules! subject {
@@ -286,6 +609,17 @@ pub(super) fn subjects() -> Vec<Subject> {
                 "ec2:DescribeRouteTables"
             ]
         ),
+        subject!(ClusterSubnet, cluster_subnets, &["eks:DescribeCluster", "ec2:DescribeSubnets"]),
+        subject!(
+            MissingReference,
+            missing_references,
+            &["ec2:DescribeSecurityGroups", "ec2:DescribeSubnets", "ec2:DescribeNetworkInterfaces"]
+        ),
+        subject!(NodeGap, node_gaps, &["ec2:DescribeSecurityGroups", "ec2:DescribeNetworkInterfaces"]),
+        subject!(PrivateNeed, private_needs, &["ec2:DescribeVpcEndpoints", "ec2:DescribeRouteTables"]),
+        subject!(StrayNodes, stray_nodes, &["ec2:DescribeInstances"]),
+        subject!(UntaggedNodes, untagged_nodes, &["ec2:DescribeLaunchTemplateVersions", "ec2:DescribeInstances"]),
+        subject!(NodePeering, node_peerings, &["ec2:DescribeVpcPeeringConnections", "ec2:DescribeRouteTables"]),
         subject!(VolumeKey, volume_keys, &["autoscaling:DescribeAutoScalingGroups", "kms:GetKeyPolicy"]),
         subject!(
             SystemWebhook,
