@@ -9,6 +9,7 @@ use crate::shape::ec2::{AutoScalingGroup, Instance, LaunchTemplateVersion, tag};
 use crate::shape::eks::Nodegroup;
 use crate::shape::k8s::Node;
 use crate::shape::{Link, Str, derived};
+use crate::snapshot::encoding::base64;
 use crate::snapshot::{Known, Rec};
 
 derived! {
@@ -46,31 +47,6 @@ struct Said {
     authority: bool,
     family: String,
     cidr: String,
-}
-
-/// Decodes base64 (RFC 4648), line breaks aside.
-fn base64(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
-    let (mut held, mut bits) = (0u32, 0);
-    for c in text.bytes().filter(|c| !c.is_ascii_whitespace()) {
-        let value = match c {
-            b'A'..=b'Z' => c - b'A',
-            b'a'..=b'z' => c - b'a' + 26,
-            b'0'..=b'9' => c - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            b'=' => break,
-            _ => return None,
-        };
-        held = held << 6 | u32::from(value);
-        bits += 6;
-        if bits >= 8 {
-            bits -= 8;
-            bytes.push((held >> bits) as u8);
-            held &= (1 << bits) - 1;
-        }
-    }
-    Some(bytes)
 }
 
 /// The text after `key` up to the end of the line, quotes and blanks aside.
