@@ -25,6 +25,8 @@ pub enum Command {
     Rules(RulesArgs),
     /// Explain one rule: what it looks at, why it matters, how to mend it
     Explain(Explain),
+    /// Copy recorded answers without account ids, names, tag values and public addresses, to show them to others
+    Redact(Redact),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -147,6 +149,16 @@ pub struct Trace {
     /// Use ASCII only
     #[arg(long)]
     pub ascii: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Redact {
+    /// The folder with the recorded answers
+    #[arg(long, value_name = "DIR")]
+    pub snapshot: PathBuf,
+    /// The folder to write
+    #[arg(long, value_name = "DIR")]
+    pub output: PathBuf,
 }
 
 /// Which rules.

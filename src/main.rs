@@ -18,7 +18,7 @@ use eks_doctor::network::{Disposition, Trace};
 use eks_doctor::picture::Picture;
 use eks_doctor::report;
 use eks_doctor::rule::{RuleSet, RulesError, page};
-use eks_doctor::snapshot::{Gravity, Snapshot};
+use eks_doctor::snapshot::{self, Gravity, Recording, Snapshot};
 
 use cli::{Cli, Color, Command, FailOn, Format, Output, RulesCommand, TraceFormat};
 
@@ -46,6 +46,7 @@ fn main() -> ExitCode {
         Command::Trace(args) => trace(&args),
         Command::Rules(args) => rules(&args),
         Command::Explain(args) => explain(&args),
+        Command::Redact(args) => redact(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "eks-doctor", &mut script);
@@ -59,6 +60,16 @@ fn main() -> ExitCode {
         }
         ExitCode::from(2)
     })
+}
+
+/// Writes the redacted copy of a snapshot.
+fn redact(args: &cli::Redact) -> Result<ExitCode, Trouble> {
+    let plain = |e: &dyn std::fmt::Display| Trouble::Plain(e.to_string());
+    let mut recording = Recording::read(&args.snapshot).map_err(|e| plain(&e))?;
+    recording = snapshot::redact(&recording).map_err(|e| plain(&e))?;
+    recording.manifest.tool.get_or_insert_with(|| concat!("eks-doctor ", env!("CARGO_PKG_VERSION")).to_owned());
+    recording.write(&args.output).map_err(|e| plain(&e))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Writes to standard output; a reader that went away (`| head`) is no error.
