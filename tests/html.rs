@@ -456,8 +456,16 @@ const TRIES: &str = r#"
 #[test]
 fn the_page_works_in_a_browser() {
     let Some(browser) = Browser::new("works") else { return };
-    let base = |name: &str| made(change::changed(&change::documents(name), &faults()).unwrap(), |_| {});
-    for (name, made) in [("everything", broken()), ("prefix", base("healthy-prefix"))] {
+    // One machine more that never joined.
+    let mut changes = faults();
+    changes.push(Change {
+        file: "k8s/nodes.json".to_owned(),
+        remove: Some("/items/0".to_owned()),
+        ..Change::default()
+    });
+    let prefix = made(change::changed(&change::documents("healthy-prefix"), &changes).unwrap(), |_| {});
+    assert!(prefix.html.contains("not joined"));
+    for (name, made) in [("everything", broken()), ("prefix", prefix)] {
         let html = with_script(&made.html, TRIES);
         for size in ["--window-size=1440,1000", "--window-size=390,844"] {
             let (dom, console) = browser.run(&html, "", &["--dump-dom", size]);

@@ -379,7 +379,7 @@ impl Cluster {
                                 .or_else(|| peer.ipBlock.as_ref().map(|b| b.cidr.clone()))
                                 .unwrap_or_default(),
                             port: number.to_string().into(),
-                            protocol: protocol.clone().into(),
+                            protocol: protocol.clone(),
                         }));
                     }
                 }

@@ -755,7 +755,7 @@ fn short_scheme(scheme: &str) -> &str {
 /// `ip-10-0-1-7.ec2.internal` is `ip-10-0-1-7`.
 fn short_node(name: &str) -> &str {
     match name.split_once('.') {
-        Some((host, _)) if host.starts_with("ip-") || host.starts_with("i-") => host,
+        Some((host, _)) if ["ip-", "i-", "fargate-ip-"].iter().any(|begin| host.starts_with(begin)) => host,
         _ => name,
     }
 }

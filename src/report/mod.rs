@@ -168,14 +168,19 @@ fn lacks(report: &Report) -> Vec<Lack<'_>> {
 /// Pieces of evidence that say the same, of which an excerpt is shown.
 const SAME: usize = 2;
 
-/// The evidence to show, and that which says the same of other places and is only named.
-fn shown_and_named(evidence: &[Evidence]) -> (Vec<&Evidence>, Vec<&Evidence>) {
-    let mut said: BTreeMap<&str, usize> = BTreeMap::new();
-    evidence.iter().partition(|piece| {
-        let times = said.entry(&piece.text).or_default();
-        *times += 1;
-        *times <= SAME
-    })
+/// The evidence to show, and by what it says that which is only named, since it says the same of other places.
+fn shown_and_named(evidence: &[Evidence]) -> (Vec<&Evidence>, Vec<(&str, Vec<&Evidence>)>) {
+    let (mut shown, mut named): (Vec<&Evidence>, Vec<(&str, Vec<&Evidence>)>) = (Vec::new(), Vec::new());
+    for piece in evidence {
+        if shown.iter().filter(|other| other.text == piece.text).count() < SAME {
+            shown.push(piece);
+        } else if let Some((_, places)) = named.iter_mut().find(|(text, _)| *text == piece.text) {
+            places.push(piece);
+        } else {
+            named.push((&piece.text, vec![piece]));
+        }
+    }
+    (shown, named)
 }
 
 /// `udp/53 from eni-0a to eni-0b`.

@@ -127,7 +127,9 @@ impl Writer<'_> {
                 self.line("");
             }
         }
-        self.also(&named);
+        for (text, places) in &named {
+            self.also(text, places);
+        }
         if let Some(trace) = &finding.trace {
             self.trace(trace);
             self.line("");
@@ -148,17 +150,15 @@ impl Writer<'_> {
         }
     }
 
-    /// Places that say what was shown before.
-    fn also(&mut self, evidence: &[&Evidence]) {
-        if evidence.is_empty() {
-            return;
-        }
+    /// Places that say what was shown of others.
+    fn also(&mut self, text: &str, evidence: &[&Evidence]) {
         let places = evidence.iter().take(AFFECTED).filter_map(|piece| self.places.find(piece));
         let places: Vec<String> =
             places.map(|place| format!("{}:{}:{}", place.file, place.line, place.column)).collect();
         let more = evidence.len().saturating_sub(AFFECTED);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-        self.paragraph(2, "also at: ", Paint::new().bold(), &(places.join(", ") + &more));
+        let of = if text.is_empty() { String::new() } else { format!("{text}: ") };
+        self.paragraph(2, "also: ", Paint::new().bold(), &format!("{of}{}{more}", places.join(", ")));
         self.line("");
     }
 

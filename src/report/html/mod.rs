@@ -92,8 +92,8 @@ struct Finding {
     notes: Vec<String>,
     because: String,
     evidence: Vec<Proof>,
-    /// Places that say the same as one that is shown.
-    also: Vec<String>,
+    /// Places that say the same as those that are shown: what they say, where.
+    also: Vec<(String, Vec<String>)>,
     path: Option<Route>,
     affected: Vec<(String, Vec<String>, usize)>,
     fixes: Vec<Remedy>,
@@ -391,7 +391,13 @@ impl Writer<'_> {
             notes,
             because: clean(&finding.because),
             evidence: shown.into_iter().filter_map(|evidence| self.proof(evidence)).collect(),
-            also: named.into_iter().take(NAMES).filter_map(|evidence| self.also(evidence)).collect(),
+            also: named
+                .into_iter()
+                .map(|(text, places)| {
+                    let places = places.into_iter().take(NAMES).filter_map(|evidence| self.also(evidence));
+                    (clean(text), places.collect())
+                })
+                .collect(),
             path: finding.trace.as_ref().map(|trace| self.route(trace)),
             affected: by_kind(&finding.affected),
             fixes: finding

@@ -19,10 +19,10 @@ pub(super) fn draw(picture: &Picture, number: usize, findings: &[Diagnostic]) ->
     let layout = Layout::new(picture);
     let mut pen = Pen { picture, number, layout: &layout, out: String::new() };
     let (w, h) = (layout.width, layout.height);
-    let _ = write!(
+    let _ = writeln!(
         pen.out,
         "<svg class=\"map\" id=\"map-{number}\" role=\"group\" aria-label=\"Picture of the VPC of {}\" width=\"{w}\" \
-         height=\"{h}\" viewBox=\"0 0 {w} {h}\" xmlns=\"http://www.w3.org/2000/svg\">\n",
+         height=\"{h}\" viewBox=\"0 0 {w} {h}\" xmlns=\"http://www.w3.org/2000/svg\">",
         escape(&picture.cluster)
     );
     if number == 1 {
@@ -215,7 +215,9 @@ impl Pen<'_> {
         let marked = self.picture.marks.iter().any(|mark| mark.culprits.contains(&id));
         let right = rect.right() - if marked { 24 } else { 6 };
         let detail = cut(&object.detail, 16);
-        let room = (right - rect.x - 23 - detail.chars().count() as i32 * 6 - 8) * 10 / 67;
+        // What is bad is set in bold.
+        let letter = if object.state == State::Bad { 7 } else { 6 };
+        let room = (right - rect.x - 23 - detail.chars().count() as i32 * letter - 9) * 10 / 68;
         self.text("label", rect.x + 23, rect.y + 14, &cut(&object.label, room.max(5) as usize));
         if !detail.is_empty() {
             let _ = write!(

@@ -629,6 +629,22 @@ fn a_tall_object_is_shown_by_its_id() {
 }
 
 #[test]
+fn what_says_the_same_of_many_places_is_shown_twice() {
+    let rows: Vec<_> = (0..14).map(|i| json!({"VpcId": format!("vpc-{i}")})).collect();
+    let file = serde_json::to_string_pretty(&json!({"Vpcs": rows})).unwrap();
+    let snapshot = Snapshot::from_documents(vec![("vpcs.json".to_owned(), file)]);
+    let many = (0..14).map(|i| evidence(&format!("/Vpcs/{i}/VpcId"), "this one")).collect();
+    let shown = text(&pointing(many), &snapshot, &ASCII);
+    assert_eq!(shown.matches("`-- this one").count(), 2, "{shown}");
+    let also = shown.split("  also: ").nth(1).unwrap().split("\n\n").next().unwrap();
+    assert_snapshot!(also, @r#"
+    this one: vpcs.json:10:16, vpcs.json:13:16, vpcs.json:16:16,
+        vpcs.json:19:16, vpcs.json:22:16, vpcs.json:25:16, vpcs.json:28:16,
+        vpcs.json:31:16, vpcs.json:34:16, vpcs.json:37:16 and 2 more
+    "#);
+}
+
+#[test]
 fn commands_are_left_as_they_are() {
     let mut report = pointing(Vec::new());
     report.findings[0].fixes = vec![Fix {
