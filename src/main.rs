@@ -11,27 +11,51 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{CommandFactory, Parser};
+use eks_doctor::baseline::{Baseline, BaselineError};
 use eks_doctor::cluster::Cluster;
 use eks_doctor::cluster::end::Question;
-use eks_doctor::diagnostic::{Report, Severity};
+use eks_doctor::config::{self, Config, ConfigError, FailOn};
+use eks_doctor::date::Date;
+use eks_doctor::diagnostic::Report;
 use eks_doctor::network::{Disposition, Trace};
 use eks_doctor::picture::Picture;
 use eks_doctor::report;
 use eks_doctor::rule::{RuleSet, RulesError, page};
 use eks_doctor::snapshot::{Gravity, Snapshot};
+use eks_doctor::suppress;
+use eks_doctor::yaml::YamlError;
+use serde_saphyr::Spanned;
 
-use cli::{Cli, Color, Command, FailOn, Format, Output, RulesCommand, TraceFormat};
+use cli::{Cli, Color, Command, Format, Output, RulesCommand, TraceFormat};
 
 /// What ends a run with exit code 2.
 enum Trouble {
     Plain(String),
-    Rule(Box<eks_doctor::rule::RuleError>),
+    File(Box<YamlError>),
 }
 
 impl From<RulesError> for Trouble {
     fn from(error: RulesError) -> Self {
         match error {
-            RulesError::Rule(error) => Trouble::Rule(error),
+            RulesError::Rule(error) => Trouble::File(error),
+            other => Trouble::Plain(other.to_string()),
+        }
+    }
+}
+
+impl From<ConfigError> for Trouble {
+    fn from(error: ConfigError) -> Self {
+        match error {
+            ConfigError::Mistake(error) => Trouble::File(error),
+            other => Trouble::Plain(other.to_string()),
+        }
+    }
+}
+
+impl From<BaselineError> for Trouble {
+    fn from(error: BaselineError) -> Self {
+        match error {
+            BaselineError::Mistake(error) => Trouble::File(error),
             other => Trouble::Plain(other.to_string()),
         }
     }
@@ -55,7 +79,7 @@ fn main() -> ExitCode {
     outcome.unwrap_or_else(|trouble| {
         match trouble {
             Trouble::Plain(message) => eprintln!("error: {message}"),
-            Trouble::Rule(error) => eprintln!("{:?}", miette::Report::new(*error)),
+            Trouble::File(error) => eprintln!("{:?}", miette::Report::new(*error)),
         }
         ExitCode::from(2)
     })
@@ -71,16 +95,27 @@ fn print(text: &str) -> Result<(), Trouble> {
     }
 }
 
-fn load_rules(selection: &cli::Selection) -> Result<RuleSet, Trouble> {
+/// The configuration, and the rules that it and the command line choose.
+fn load_rules(selection: &cli::Selection) -> Result<(Config, RuleSet), Trouble> {
+    let there = Path::new(config::FILE);
+    let config = match &selection.config {
+        Some(path) => Config::read(path)?,
+        None if !selection.no_config && there.exists() => Config::read(there)?,
+        None => Config::default(),
+    };
     let mut rules = RuleSet::built_in()?;
-    for folder in &selection.folders {
+    for folder in config.rules.iter().chain(&selection.folders) {
         rules.add(folder)?;
     }
-    rules.select(&selection.only, &selection.skip)?;
+    config.settle(&mut rules).map_err(Trouble::File)?;
+    let names = |given: &[String], file: &[Spanned<String>]| -> Vec<String> {
+        if given.is_empty() { file.iter().map(|name| name.value.clone()).collect() } else { given.to_vec() }
+    };
+    rules.select(&names(&selection.only, &config.only), &names(&selection.skip, &config.skip))?;
     for id in &rules.replaced {
         eprintln!("note: rule {id} of --rules replaces the built-in one");
     }
-    Ok(rules)
+    Ok((config, rules))
 }
 
 fn check(args: &cli::Check) -> Result<ExitCode, Trouble> {
@@ -89,7 +124,12 @@ fn check(args: &cli::Check) -> Result<ExitCode, Trouble> {
         return Ok(ExitCode::SUCCESS);
     }
     let outputs = outputs(args)?;
-    let rules = load_rules(&args.rules)?;
+    let baseline = match &args.baseline {
+        Some(path) => Baseline::read(path, args.update_baseline)?,
+        None => None,
+    };
+    let (config, rules) = load_rules(&args.rules)?;
+    let today = today(args)?;
     // A picture is drawn only for who looks at it.
     let drawn = outputs.iter().any(|output| output.format == Format::Html);
     let (mut checked, mut clusters) = (Vec::new(), Vec::new());
@@ -100,16 +140,36 @@ fn check(args: &cli::Check) -> Result<ExitCode, Trouble> {
         let found = eks_doctor::diagnose(&snapshot, &rules, wanted.as_deref());
         checked.push((found.map_err(|e| Trouble::Plain(e.to_string()))?, snapshot));
     }
-    let (found, snapshot) = eks_doctor::join(checked);
-    let pictures: Vec<Picture> = clusters.iter().map(|cluster| Picture::new(cluster, &found)).collect();
+    let warnings = suppress::suppress(&mut checked, &config, &rules, today);
+    let (mut found, snapshot) = eks_doctor::join(checked);
+    found.warnings = warnings;
     let not_json = snapshot.problems.iter().any(|p| p.gravity == Gravity::NotJson);
-    write_reports(args, &outputs, &found, &snapshot, &rules, &pictures)?;
+    let mut undecided = Vec::new();
+    if let (Some(baseline), Some(path)) = (baseline, &args.baseline) {
+        undecided = baseline.compare(&mut found, path, &rules);
+    }
+    let mut written = None;
+    if let Some(path) = args.baseline.as_deref().filter(|_| args.update_baseline) {
+        if not_json {
+            return Err(Trouble::Plain(format!(
+                "{}: not written, since files of the snapshot could not be read; check without --update-baseline says which",
+                path.display()
+            )));
+        }
+        written = Some((path, Baseline::of(&found, undecided).text()));
+        found.findings.iter_mut().for_each(|finding| finding.known = true);
+    }
+    let pictures: Vec<Picture> = clusters.iter().map(|cluster| Picture::new(cluster, &found)).collect();
+    write_reports(args, &outputs, written, &found, &snapshot, &rules, &pictures)?;
     if outputs.iter().all(|o| o.format != Format::Text || o.file.is_some()) {
         for problem in snapshot.problems.iter().filter(|p| p.gravity != Gravity::Note) {
             eprintln!("{problem}");
         }
+        for warning in &found.warnings {
+            eprintln!("warning: {warning}");
+        }
     }
-    Ok(ExitCode::from(if not_json { 2 } else { u8::from(fails(&found, args)) }))
+    Ok(ExitCode::from(if not_json { 2 } else { u8::from(fails(&found, args, &config)) }))
 }
 
 /// What is to be checked: snapshots, and which cluster of each.
@@ -150,6 +210,22 @@ fn live_subjects(_: &cli::Check) -> Result<Vec<(Arc<Snapshot>, Option<String>)>,
     ))
 }
 
+/// The day on which suppressions are looked at.
+fn today(args: &cli::Check) -> Result<Date, Trouble> {
+    if let Some(day) = args.today {
+        return Ok(day);
+    }
+    let seconds = match std::env::var("SOURCE_DATE_EPOCH").ok().filter(|text| !text.is_empty()) {
+        Some(text) => text
+            .parse()
+            .map_err(|_| Trouble::Plain(format!("SOURCE_DATE_EPOCH is {text:?}: seconds since 1970 are wanted")))?,
+        None => std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX)),
+    };
+    Ok(Date::of_unix(seconds))
+}
+
 /// What is to be written, and where.
 fn outputs(args: &cli::Check) -> Result<Vec<Output>, Trouble> {
     let mut outputs = args.formats.clone();
@@ -165,15 +241,18 @@ fn outputs(args: &cli::Check) -> Result<Vec<Output>, Trouble> {
             }
         }
     }
-    let targets: Vec<_> = outputs.iter().map(|o| o.file.as_deref()).collect();
+    let mut targets: Vec<_> = outputs.iter().map(|o| o.file.as_deref()).collect();
+    // Even when it is not written: a report would take its place.
+    targets.extend(args.baseline.as_deref().map(Some));
     output::apart(&targets).map_err(Trouble::Plain)?;
     Ok(outputs)
 }
 
-/// Writes the files, then standard output.
+/// Writes the files, the baseline with them, then standard output.
 fn write_reports(
     args: &cli::Check,
     outputs: &[Output],
+    baseline: Option<(&Path, String)>,
     found: &Report,
     snapshot: &Snapshot,
     rules: &RuleSet,
@@ -203,7 +282,9 @@ fn write_reports(
         })
         .collect();
     let both = || outputs.iter().zip(&texts);
-    let files: Vec<(&Path, &str)> = both().filter_map(|(o, text)| Some((o.file.as_deref()?, text.as_str()))).collect();
+    let mut files: Vec<(&Path, &str)> =
+        both().filter_map(|(o, text)| Some((o.file.as_deref()?, text.as_str()))).collect();
+    files.extend(baseline.as_ref().map(|(path, text)| (*path, text.as_str())));
     output::write(&files).map_err(Trouble::Plain)?;
     for (_, text) in both().filter(|(o, _)| o.file.is_none()) {
         print(text)?;
@@ -211,15 +292,10 @@ fn write_reports(
     Ok(())
 }
 
-fn fails(found: &Report, args: &cli::Check) -> bool {
-    let least = match args.fail_on {
-        FailOn::Error => Some(Severity::Error),
-        FailOn::Warning => Some(Severity::Warning),
-        FailOn::Info => Some(Severity::Info),
-        FailOn::Never => None,
-    };
-    least.is_some_and(|least| found.findings.iter().any(|f| !f.known && f.severity <= least))
-        || (args.fail_on_skipped && !found.skipped.is_empty())
+fn fails(found: &Report, args: &cli::Check, config: &Config) -> bool {
+    let fail_on = args.fail_on.or(config.fail_on).unwrap_or(FailOn::Error);
+    let on_skipped = args.fail_on_skipped.or(config.fail_on_skipped).unwrap_or(false);
+    found.findings.iter().any(|f| !f.known && fail_on.counts(f.severity)) || (on_skipped && !found.skipped.is_empty())
 }
 
 fn trace(args: &cli::Trace) -> Result<ExitCode, Trouble> {
@@ -322,7 +398,7 @@ fn style(color: Color, ascii: bool, to_stdout: bool) -> report::Style {
 }
 
 fn rules(args: &cli::RulesArgs) -> Result<ExitCode, Trouble> {
-    let rules = load_rules(&args.rules)?;
+    let (_, rules) = load_rules(&args.rules)?;
     match args.what {
         Some(RulesCommand::Functions) => print(&page::functions())?,
         Some(RulesCommand::Shapes) => print(&page::shapes(&rules))?,

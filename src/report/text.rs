@@ -48,6 +48,7 @@ pub fn text(report: &Report, snapshot: &Snapshot, style: &Style) -> String {
     writer.gone(report);
     writer.skipped(report);
     writer.problems(&snapshot.problems);
+    writer.warnings(&report.warnings);
     writer.sum(report, &snapshot.problems);
     writer.out
 }
@@ -309,6 +310,17 @@ impl Writer<'_> {
             }
             self.line("");
         }
+    }
+
+    fn warnings(&mut self, warnings: &[String]) {
+        if warnings.is_empty() {
+            return;
+        }
+        self.line(&self.paint("Configuration", Paint::new().bold()));
+        for warning in warnings {
+            self.paragraph(2, "warning: ", Paint::new().yellow(), warning);
+        }
+        self.line("");
     }
 
     fn sum(&mut self, report: &Report, problems: &[Problem]) {

@@ -10,9 +10,10 @@ pub mod value;
 use std::path::Path;
 
 pub use check::check;
-pub use file::{Rule, RuleError};
+pub use file::Rule;
 
 use crate::diagnostic::Issue;
+use crate::yaml::YamlError;
 use expr::Language;
 use functions::Subject;
 
@@ -25,6 +26,8 @@ pub struct RuleSet {
     pub rules: Vec<Rule>,
     pub language: Language,
     pub subjects: Vec<Subject>,
+    /// All that were loaded, whether they are among the chosen or not.
+    pub loaded: Vec<(String, Issue)>,
     /// Ids of built-in rules that `--rules` replaced.
     pub replaced: Vec<String>,
 }
@@ -34,7 +37,7 @@ pub struct RuleSet {
 pub enum RulesError {
     /// A mistake in a rule file.
     #[error(transparent)]
-    Rule(Box<RuleError>),
+    Rule(Box<YamlError>),
     /// A file or folder of `--rules` cannot be read.
     #[error("{0}: {1}")]
     Unreadable(String, std::io::Error),
@@ -50,8 +53,8 @@ fn issue_names() -> String {
     Issue::ALL.map(Issue::name).join(", ")
 }
 
-impl From<RuleError> for RulesError {
-    fn from(error: RuleError) -> Self {
+impl From<YamlError> for RulesError {
+    fn from(error: YamlError) -> Self {
         RulesError::Rule(Box::new(error))
     }
 }
@@ -62,7 +65,7 @@ impl RuleSet {
         let subjects = functions::subjects();
         let schemas = crate::snapshot::TABLES.iter().map(|t| (t.schema)()).chain(subjects.iter().map(|s| (s.schema)()));
         let language = Language::new(schemas, functions::all());
-        RuleSet { rules: Vec::new(), language, subjects, replaced: Vec::new() }
+        RuleSet { rules: Vec::new(), language, subjects, loaded: Vec::new(), replaced: Vec::new() }
     }
 
     /// The built-in rules.
@@ -78,7 +81,8 @@ impl RuleSet {
             rules.push(file::parse(&path, id, issue, text, &language, &subjects, false)?);
         }
         rules.sort_by(|a, b| (a.issue, &a.id).cmp(&(b.issue, &b.id)));
-        Ok(RuleSet { rules, language, subjects, replaced: Vec::new() })
+        let loaded = rules.iter().map(|r: &Rule| (r.id.clone(), r.issue)).collect();
+        Ok(RuleSet { rules, language, subjects, loaded, replaced: Vec::new() })
     }
 
     /// Adds the rules of a folder (`<issue>/<id>.yaml`); an id that repeats a built-in one replaces it.
@@ -119,11 +123,19 @@ impl RuleSet {
                     self.rules[i] = rule;
                     self.replaced.push(id);
                 }
-                None => self.rules.push(rule),
+                None => {
+                    self.loaded.push((id, issue));
+                    self.rules.push(rule);
+                }
             }
         }
         self.rules.sort_by(|a, b| (a.issue, &a.id).cmp(&(b.issue, &b.id)));
         Ok(())
+    }
+
+    /// Whether a rule that was loaded, or its issue, is of this name.
+    pub fn names(&self, name: &str) -> bool {
+        self.loaded.iter().any(|(id, issue)| id == name || issue.name() == name)
     }
 
     /// Keeps the rules that `only` names (all when empty) and drops those that `skip` names.
@@ -134,7 +146,7 @@ impl RuleSet {
         let names = |rule: &Rule, name: &String| rule.id == *name || rule.issue.name() == name;
         for (option, values) in [("only", only), ("skip", skip)] {
             for value in values {
-                if !self.rules.iter().any(|r| names(r, value)) {
+                if !self.names(value) {
                     return Err(RulesError::NoMatch { option, value: value.clone() });
                 }
             }

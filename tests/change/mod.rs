@@ -67,6 +67,14 @@ pub fn documents(fixture: &str) -> Vec<(String, String)> {
 /// # Errors
 /// A change that fits nothing.
 pub fn changed(documents: &[(String, String)], changes: &[Change]) -> Result<Arc<Snapshot>, String> {
+    applied(documents, changes).map(|documents| Arc::new(Snapshot::from_documents(documents)))
+}
+
+/// The documents of a fixture with changes applied.
+///
+/// # Errors
+/// A change that fits nothing.
+pub fn applied(documents: &[(String, String)], changes: &[Change]) -> Result<Vec<(String, String)>, String> {
     let mut parsed: BTreeMap<&str, Value> = BTreeMap::new();
     let mut added: BTreeMap<String, Value> = BTreeMap::new();
     let mut gone: Vec<&str> = Vec::new();
@@ -110,7 +118,7 @@ pub fn changed(documents: &[(String, String)], changes: &[Change]) -> Result<Arc
     for (path, value) in added {
         all.push((path, value.to_string()));
     }
-    Ok(Arc::new(Snapshot::from_documents(all)))
+    Ok(all)
 }
 
 /// Whether `text` is `pattern`, in which one `*` stands for anything.
