@@ -22,6 +22,10 @@ pub enum Command {
     /// Read a live cluster and write the answers to a folder, to be checked later or elsewhere
     #[cfg(feature = "live")]
     Record(Record),
+    /// Compare two snapshots: which findings came and went, and what changed behind them
+    ///
+    /// The exit code is 1 when a finding at or above --fail-on appeared, else 0; 2 when eks-doctor could not work.
+    Diff(Box<Diff>),
     /// Follow a packet and its answer through the network, hop by hop
     Trace(Trace),
     /// List the rules: id, issue, severity, title
@@ -132,6 +136,47 @@ pub struct Record {
 }
 
 #[derive(Debug, Args)]
+pub struct Diff {
+    /// The folder (or file) with the older answers
+    #[arg(value_name = "OLD")]
+    pub old: PathBuf,
+    /// The folder (or file) with the newer answers
+    #[arg(value_name = "NEW")]
+    pub new: PathBuf,
+    /// The cluster, when the snapshots hold several (name or ARN)
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Option<String>,
+    /// How to print what is different
+    #[arg(long, value_enum, default_value_t = DiffFormat::Text)]
+    pub format: DiffFormat,
+    /// Write it to this file instead of standard output
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    #[arg(
+        long,
+        value_enum,
+        value_name = "SEVERITY",
+        help = "The least severity of a new finding that makes the exit code 1 [default: error]"
+    )]
+    pub fail_on: Option<FailOn>,
+    #[command(flatten)]
+    pub rules: Selection,
+    /// The day on which suppressions are looked at [default: that of SOURCE_DATE_EPOCH, or today]
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = day, hide = true)]
+    pub today: Option<Date>,
+    /// When to use colours
+    #[arg(long, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    pub color: Color,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DiffFormat {
+    Text,
+    Json,
+    Markdown,
+}
+
+#[derive(Debug, Args)]
 pub struct Trace {
     /// The folder (or file) with the recorded answers
     #[arg(long, value_name = "DIR")]
@@ -199,6 +244,14 @@ pub enum RulesCommand {
     Functions,
     /// List the shapes that rules may match, and their fields
     Shapes,
+    /// Run the cases beside the rule files of a folder (`<rule-id>.test.yaml`)
+    Test {
+        /// The folder of rules, as for --rules
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
+    /// Print the JSON Schema of a rule file, for editors
+    Schema,
 }
 
 #[derive(Debug, Args)]

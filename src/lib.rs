@@ -5,12 +5,14 @@
 //! → [`diagnostic`] (plain data).
 
 pub mod baseline;
+pub mod change;
 pub mod cluster;
 #[cfg(feature = "live")]
 pub mod collect;
 pub mod config;
 pub mod date;
 pub mod diagnostic;
+pub mod diff;
 mod glob;
 pub mod network;
 pub mod picture;

@@ -17,16 +17,18 @@ use eks_doctor::cluster::end::Question;
 use eks_doctor::config::{self, Config, ConfigError, FailOn};
 use eks_doctor::date::Date;
 use eks_doctor::diagnostic::Report;
+use eks_doctor::diff;
 use eks_doctor::network::{Disposition, Trace};
 use eks_doctor::picture::Picture;
 use eks_doctor::report;
+use eks_doctor::rule::test::TestError;
 use eks_doctor::rule::{RuleSet, RulesError, page};
 use eks_doctor::snapshot::{Gravity, Snapshot};
 use eks_doctor::suppress;
 use eks_doctor::yaml::YamlError;
 use serde_saphyr::Spanned;
 
-use cli::{Cli, Color, Command, Format, Output, RulesCommand, TraceFormat};
+use cli::{Cli, Color, Command, DiffFormat, Format, Output, RulesCommand, TraceFormat};
 
 /// What ends a run with exit code 2.
 enum Trouble {
@@ -52,6 +54,16 @@ impl From<ConfigError> for Trouble {
     }
 }
 
+impl From<TestError> for Trouble {
+    fn from(error: TestError) -> Self {
+        match error {
+            TestError::Rules(error) => error.into(),
+            TestError::Mistake(error) => Trouble::File(error),
+            other => Trouble::Plain(other.to_string()),
+        }
+    }
+}
+
 impl From<BaselineError> for Trouble {
     fn from(error: BaselineError) -> Self {
         match error {
@@ -67,6 +79,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check(&args),
         #[cfg(feature = "live")]
         Command::Record(args) => live::record(&args).map_err(Trouble::Plain),
+        Command::Diff(args) => diff(&args),
         Command::Trace(args) => trace(&args),
         Command::Rules(args) => rules(&args),
         Command::Explain(args) => explain(&args),
@@ -129,7 +142,7 @@ fn check(args: &cli::Check) -> Result<ExitCode, Trouble> {
         None => None,
     };
     let (config, rules) = load_rules(&args.rules)?;
-    let today = today(args)?;
+    let today = today(args.today)?;
     // A picture is drawn only for who looks at it.
     let drawn = outputs.iter().any(|output| output.format == Format::Html);
     let (mut checked, mut clusters) = (Vec::new(), Vec::new());
@@ -175,16 +188,7 @@ fn check(args: &cli::Check) -> Result<ExitCode, Trouble> {
 /// What is to be checked: snapshots, and which cluster of each.
 fn subjects(args: &cli::Check) -> Result<Vec<(Arc<Snapshot>, Option<String>)>, Trouble> {
     let Some(folder) = &args.snapshot else { return live_subjects(args) };
-    let snapshot = Snapshot::load(folder).map_err(|e| Trouble::Plain(e.to_string()))?;
-    if snapshot.is_empty() {
-        for problem in &snapshot.problems {
-            eprintln!("{problem}");
-        }
-        return Err(Trouble::Plain(format!(
-            "{}: no file in it holds an answer that eks-doctor knows; docs/snapshot.md lists them",
-            folder.display()
-        )));
-    }
+    let snapshot = load(folder)?;
     let snapshot = Arc::new(snapshot);
     if args.clusters.is_empty() {
         return Ok(vec![(snapshot, None)]);
@@ -211,8 +215,8 @@ fn live_subjects(_: &cli::Check) -> Result<Vec<(Arc<Snapshot>, Option<String>)>,
 }
 
 /// The day on which suppressions are looked at.
-fn today(args: &cli::Check) -> Result<Date, Trouble> {
-    if let Some(day) = args.today {
+fn today(given: Option<Date>) -> Result<Date, Trouble> {
+    if let Some(day) = given {
         return Ok(day);
     }
     let seconds = match std::env::var("SOURCE_DATE_EPOCH").ok().filter(|text| !text.is_empty()) {
@@ -296,6 +300,57 @@ fn fails(found: &Report, args: &cli::Check, config: &Config) -> bool {
     let fail_on = args.fail_on.or(config.fail_on).unwrap_or(FailOn::Error);
     let on_skipped = args.fail_on_skipped.or(config.fail_on_skipped).unwrap_or(false);
     found.findings.iter().any(|f| !f.known && fail_on.counts(f.severity)) || (on_skipped && !found.skipped.is_empty())
+}
+
+fn diff(args: &cli::Diff) -> Result<ExitCode, Trouble> {
+    let (config, rules) = load_rules(&args.rules)?;
+    let today = today(args.today)?;
+    let side = |path: &Path| -> Result<(Report, Arc<Snapshot>), Trouble> {
+        let snapshot = Arc::new(load(path)?);
+        if let Some(problem) = snapshot.problems.iter().find(|p| p.gravity == Gravity::NotJson) {
+            return Err(Trouble::Plain(format!("{}: {problem}", path.display())));
+        }
+        let report = eks_doctor::diagnose(&snapshot, &rules, args.cluster.as_deref())
+            .map_err(|e| Trouble::Plain(format!("{}: {e}", path.display())))?;
+        Ok((report, snapshot))
+    };
+    let mut sides = [side(&args.old)?, side(&args.new)?];
+    for warning in suppress::suppress(&mut sides, &config, &rules, today) {
+        eprintln!("warning: {warning}");
+    }
+    let [(was, before), (is, now)] = sides;
+    if was.cluster.name != is.cluster.name {
+        eprintln!("warning: cluster {} is compared with cluster {}", was.cluster.name, is.cluster.name);
+    }
+    let old = diff::Side { snapshot: &before, report: &was, path: args.old.to_string_lossy().into_owned() };
+    let new = diff::Side { snapshot: &now, report: &is, path: args.new.to_string_lossy().into_owned() };
+    let difference = diff::compare(&old, &new, &rules);
+    let text = match args.format {
+        DiffFormat::Text => diff::text(&difference, &old, &new, &style(args.color, false, args.output.is_none())),
+        DiffFormat::Json => diff::json(&difference, &old, &new),
+        DiffFormat::Markdown => diff::markdown(&difference, &old, &new),
+    };
+    match &args.output {
+        Some(file) => output::write(&[(file, &text)]).map_err(Trouble::Plain)?,
+        None => print(&text)?,
+    }
+    let fail_on = args.fail_on.or(config.fail_on).unwrap_or(FailOn::Error);
+    Ok(ExitCode::from(u8::from(difference.appeared.iter().any(|b| fail_on.counts(b.finding.severity)))))
+}
+
+/// A snapshot that holds something.
+fn load(folder: &Path) -> Result<Snapshot, Trouble> {
+    let snapshot = Snapshot::load(folder).map_err(|e| Trouble::Plain(e.to_string()))?;
+    if snapshot.is_empty() {
+        for problem in &snapshot.problems {
+            eprintln!("{problem}");
+        }
+        return Err(Trouble::Plain(format!(
+            "{}: no file in it holds an answer that eks-doctor knows; docs/snapshot.md lists them",
+            folder.display()
+        )));
+    }
+    Ok(snapshot)
 }
 
 fn trace(args: &cli::Trace) -> Result<ExitCode, Trouble> {
@@ -399,12 +454,33 @@ fn style(color: Color, ascii: bool, to_stdout: bool) -> report::Style {
 
 fn rules(args: &cli::RulesArgs) -> Result<ExitCode, Trouble> {
     let (_, rules) = load_rules(&args.rules)?;
-    match args.what {
+    match &args.what {
+        Some(RulesCommand::Test { folder }) => return test(folder),
+        Some(RulesCommand::Schema) => print(&eks_doctor::rule::schema())?,
         Some(RulesCommand::Functions) => print(&page::functions())?,
         Some(RulesCommand::Shapes) => print(&page::shapes(&rules))?,
         None => print(&page::list(&rules))?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Runs the cases of a folder of rules.
+fn test(folder: &Path) -> Result<ExitCode, Trouble> {
+    let tested = eks_doctor::rule::test::run(folder)?;
+    let mut out = String::new();
+    let failed = tested.cases.iter().filter(|(.., wrong)| !wrong.is_empty()).count();
+    for (rule, case, wrong) in &tested.cases {
+        out += &format!("{}  {rule}: {case}\n", if wrong.is_empty() { "ok  " } else { "FAIL" });
+        for what in wrong {
+            out += &format!("      {what}\n");
+        }
+    }
+    for rule in &tested.untested {
+        out += &format!("note  {rule} has no case\n");
+    }
+    out += &format!("{} cases, {failed} failed\n", tested.cases.len());
+    print(&out)?;
+    Ok(ExitCode::from(u8::from(failed > 0)))
 }
 
 fn explain(args: &cli::Explain) -> Result<ExitCode, Trouble> {

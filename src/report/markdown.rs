@@ -150,7 +150,7 @@ fn cut(text: &str, length: usize) -> String {
 }
 
 /// Recorded text may hold anything: nothing in it is Markdown, HTML or a mention.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in clean(text).chars() {
         match c {

@@ -402,7 +402,7 @@ pub(super) fn is_unruly(c: char) -> bool {
 }
 
 /// Recorded text may hold anything: no character that does something to the terminal stays.
-pub(super) fn clean(text: &str) -> String {
+pub(crate) fn clean(text: &str) -> String {
     text.chars().map(|c| if is_unruly(c) { ' ' } else { c }).collect()
 }
 

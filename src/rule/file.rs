@@ -1,7 +1,8 @@
 //! Reading rule files: YAML with places, templates, and every expression checked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_saphyr::Spanned;
 
@@ -120,47 +121,86 @@ pub enum Part {
     Expr(Expr),
 }
 
-#[derive(Deserialize)]
+/// The JSON Schema of a rule file, with a line end.
+pub fn schema() -> String {
+    let schema = schemars::generate::SchemaSettings::draft07().into_generator().into_root_schema_for::<Raw>();
+    serde_json::to_string_pretty(&schema).unwrap_or_default() + "\n"
+}
+
+/// A rule of eks-doctor. Its file stands in a folder named after its issue and is named after its id.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "Rule")]
 #[serde(deny_unknown_fields)]
 struct Raw {
+    /// The fault, as a headline; no full stop.
     title: String,
+    /// `error` (breaks now), `warning` (breaks under growth or change), `info` (advice), or `{{ an expression that gives one }}`.
+    #[schemars(with = "String")]
     severity: Spanned<String>,
+    /// The shape to visit (`eks-doctor rules shapes`); the object is bound in lower camel case.
+    #[schemars(with = "String")]
     r#match: Spanned<String>,
+    /// Thresholds that `eks-doctor.yaml` may set, by name.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, RawParameter>")]
     parameters: Ordered<Spanned<String>, RawParameter>,
+    /// Names for expressions, evaluated when first used.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, String>")]
     r#let: Ordered<Spanned<String>, Spanned<String>>,
+    /// A bool; false: the rule does not apply.
     #[serde(default)]
+    #[schemars(with = "Option<String>")]
     r#where: Option<Spanned<String>>,
+    /// A bool; true: passed, false: failed, error: unknown (skipped).
+    #[schemars(with = "String")]
     require: Spanned<String>,
+    /// The object that has to change; the matched one when absent.
     #[serde(default)]
+    #[schemars(with = "Option<String>")]
     resource: Option<Spanned<String>>,
+    /// Who suffers: an object or a list of objects.
     #[serde(default)]
+    #[schemars(with = "Option<String>")]
     affected: Option<Spanned<String>>,
+    /// A Reach: its path is shown with the finding.
     #[serde(default)]
+    #[schemars(with = "Option<String>")]
     trace: Option<Spanned<String>>,
+    /// What is wrong, with `{{ expressions }}`; lower case, no full stop.
+    #[schemars(with = "String")]
     message: Spanned<String>,
+    /// Why it hurts, in one or two sentences.
+    #[schemars(with = "String")]
     because: Spanned<String>,
+    /// Places in the snapshot that show it.
     #[serde(default)]
     evidence: Vec<RawEvidence>,
+    /// Ways to mend it, the best first.
     #[serde(default)]
     fixes: Vec<RawFix>,
+    /// Where to read on, an https:// address.
     docs: String,
+    /// Told with the finding that explains it, alone only when none does.
     #[serde(default)]
     symptom: bool,
     #[serde(default)]
     explains: Vec<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RawParameter {
+    /// Its type.
     r#type: RawType,
+    /// Its value unless `eks-doctor.yaml` says another.
+    #[schemars(with = "serde_json::Value")]
     default: Spanned<serde_json::Value>,
+    /// What it means, and its unit.
     about: String,
 }
 
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 enum RawType {
     Bool,
@@ -168,19 +208,29 @@ enum RawType {
     String,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RawEvidence {
+    /// An object, a list of them, or a path to a field.
+    #[schemars(with = "String")]
     at: Spanned<String>,
+    /// What is to be seen there.
+    #[schemars(with = "String")]
     text: Spanned<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RawFix {
+    /// What is done.
+    #[schemars(with = "String")]
     title: Spanned<String>,
+    /// A bool; only then.
     #[serde(default)]
+    #[schemars(with = "Option<String>")]
     when: Option<Spanned<String>>,
+    /// Ready to paste; a lone `{{ list }}` gives a line for each element.
+    #[schemars(with = "Vec<String>")]
     commands: Vec<Spanned<String>>,
 }
 

@@ -5,12 +5,13 @@ pub mod expr;
 pub mod file;
 pub mod functions;
 pub mod page;
+pub mod test;
 pub mod value;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use check::check;
-pub use file::Rule;
+pub use file::{Rule, schema};
 
 use crate::diagnostic::Issue;
 use crate::yaml::YamlError;
@@ -90,25 +91,8 @@ impl RuleSet {
     /// # Errors
     /// The first mistake, with its place.
     pub fn add(&mut self, folder: &Path) -> Result<(), RulesError> {
-        let unreadable = |path: &Path| {
-            let path = path.display().to_string();
-            move |e| RulesError::Unreadable(path, e)
-        };
-        let mut files = Vec::new();
-        let mut open = vec![folder.to_owned()];
-        while let Some(dir) = open.pop() {
-            for entry in std::fs::read_dir(&dir).map_err(unreadable(&dir))? {
-                let path = entry.map_err(unreadable(&dir))?.path();
-                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                if path.is_dir() {
-                    open.push(path);
-                } else if (name.ends_with(".yaml") || name.ends_with(".yml")) && !name.contains(".test.") {
-                    files.push(path);
-                }
-            }
-        }
-        files.sort();
-        for path in files {
+        let rule = |name: &str| (name.ends_with(".yaml") || name.ends_with(".yml")) && !name.contains(".test.");
+        for path in files(folder, rule)? {
             let text = std::fs::read_to_string(&path).map_err(unreadable(&path))?;
             let shown = path.display().to_string();
             let issue = path
@@ -155,6 +139,29 @@ impl RuleSet {
             .retain(|r| (only.is_empty() || only.iter().any(|n| names(r, n))) && !skip.iter().any(|n| names(r, n)));
         Ok(())
     }
+}
+
+fn unreadable(path: &Path) -> impl FnOnce(std::io::Error) -> RulesError + use<> {
+    let path = path.display().to_string();
+    move |e| RulesError::Unreadable(path, e)
+}
+
+/// The files below a folder whose names are `wanted`, sorted.
+fn files(folder: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>, RulesError> {
+    let mut files = Vec::new();
+    let mut open = vec![folder.to_owned()];
+    while let Some(dir) = open.pop() {
+        for entry in std::fs::read_dir(&dir).map_err(unreadable(&dir))? {
+            let path = entry.map_err(unreadable(&dir))?.path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.file_name().is_some_and(|name| wanted(&name.to_string_lossy())) {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
 }
 
 #[cfg(test)]
