@@ -2,6 +2,9 @@
 
 use std::path::PathBuf;
 
+use eks_doctor::config::FailOn;
+use eks_doctor::date::Date;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// Finds what is wrong with the network of an Amazon EKS cluster, shows where, and says how to mend it.
@@ -19,6 +22,10 @@ pub enum Command {
     /// Read a live cluster and write the answers to a folder, to be checked later or elsewhere
     #[cfg(feature = "live")]
     Record(Record),
+    /// Compare two snapshots: which findings came and went, and what changed behind them
+    ///
+    /// The exit code is 1 when a finding at or above --fail-on appeared, else 0; 2 when eks-doctor could not work.
+    Diff(Box<Diff>),
     /// Follow a packet and its answer through the network, hop by hop
     Trace(Trace),
     /// List the rules: id, issue, severity, title
@@ -51,12 +58,25 @@ pub struct Check {
     /// Write the one report to this file instead of standard output
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// The least severity that makes the exit code 1
-    #[arg(long, value_enum, default_value_t = FailOn::Error, value_name = "SEVERITY")]
-    pub fail_on: FailOn,
+    #[arg(
+        long,
+        value_enum,
+        value_name = "SEVERITY",
+        help = "The least severity that makes the exit code 1 [default: error]"
+    )]
+    pub fail_on: Option<FailOn>,
     /// Exit with 1 also when something could not be checked
-    #[arg(long)]
-    pub fail_on_skipped: bool,
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    pub fail_on_skipped: Option<bool>,
+    /// Let only findings that are not in this file count for the exit code
+    #[arg(long, value_name = "FILE")]
+    pub baseline: Option<PathBuf>,
+    /// Write what is found now to the file of --baseline
+    #[arg(long, requires = "baseline")]
+    pub update_baseline: bool,
+    /// The day on which suppressions are looked at [default: that of SOURCE_DATE_EPOCH, or today]
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = day, hide = true)]
+    pub today: Option<Date>,
     #[command(flatten)]
     pub rules: Selection,
     /// When to use colours
@@ -118,6 +138,47 @@ pub struct Record {
 }
 
 #[derive(Debug, Args)]
+pub struct Diff {
+    /// The folder (or file) with the older answers
+    #[arg(value_name = "OLD")]
+    pub old: PathBuf,
+    /// The folder (or file) with the newer answers
+    #[arg(value_name = "NEW")]
+    pub new: PathBuf,
+    /// The cluster, when the snapshots hold several (name or ARN)
+    #[arg(long, value_name = "NAME")]
+    pub cluster: Option<String>,
+    /// How to print what is different
+    #[arg(long, value_enum, default_value_t = DiffFormat::Text)]
+    pub format: DiffFormat,
+    /// Write it to this file instead of standard output
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    #[arg(
+        long,
+        value_enum,
+        value_name = "SEVERITY",
+        help = "The least severity of a new finding that makes the exit code 1 [default: error]"
+    )]
+    pub fail_on: Option<FailOn>,
+    #[command(flatten)]
+    pub rules: Selection,
+    /// The day on which suppressions are looked at [default: that of SOURCE_DATE_EPOCH, or today]
+    #[arg(long, value_name = "YYYY-MM-DD", value_parser = day, hide = true)]
+    pub today: Option<Date>,
+    /// When to use colours
+    #[arg(long, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
+    pub color: Color,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DiffFormat {
+    Text,
+    Json,
+    Markdown,
+}
+
+#[derive(Debug, Args)]
 pub struct Trace {
     /// The folder (or file) with the recorded answers
     #[arg(long, value_name = "DIR")]
@@ -164,6 +225,12 @@ pub struct Redact {
 /// Which rules.
 #[derive(Debug, Args)]
 pub struct Selection {
+    /// The configuration [default: eks-doctor.yaml in the working directory, if it is there]
+    #[arg(long, value_name = "FILE", conflicts_with = "no_config")]
+    pub config: Option<PathBuf>,
+    /// Leave a configuration in the working directory alone
+    #[arg(long)]
+    pub no_config: bool,
     /// A folder of more rules (`<issue>/<rule-id>.yaml`); an id that repeats a built-in one replaces it
     #[arg(long = "rules", value_name = "DIR")]
     pub folders: Vec<PathBuf>,
@@ -189,6 +256,14 @@ pub enum RulesCommand {
     Functions,
     /// List the shapes that rules may match, and their fields
     Shapes,
+    /// Run the cases beside the rule files of a folder (`<rule-id>.test.yaml`)
+    Test {
+        /// The folder of rules, as for --rules
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
+    /// Print the JSON Schema of a rule file, for editors
+    Schema,
 }
 
 #[derive(Debug, Args)]
@@ -218,6 +293,10 @@ pub struct Output {
     pub file: Option<PathBuf>,
 }
 
+fn day(text: &str) -> Result<Date, String> {
+    Date::parse(text).ok_or_else(|| "a day is written as 2026-12-31".to_owned())
+}
+
 fn output(text: &str) -> Result<Output, String> {
     let (format, file) = match text.split_once('=') {
         Some((_, "")) => return Err("a file name is wanted after `=`".to_owned()),
@@ -237,14 +316,6 @@ fn output(text: &str) -> Result<Output, String> {
 pub enum TraceFormat {
     Text,
     Json,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum FailOn {
-    Error,
-    Warning,
-    Info,
-    Never,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

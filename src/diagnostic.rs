@@ -187,4 +187,6 @@ pub struct Report {
     pub suppressed: Vec<Suppressed>,
     /// When there is a baseline.
     pub compared: Option<Compared>,
+    /// What is to be said of the configuration.
+    pub warnings: Vec<String>,
 }

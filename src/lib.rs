@@ -4,21 +4,29 @@
 //! The way of the data: snapshot → [`network`] (packets) → [`cluster`] (what EKS adds) → [`rule`] (judgement)
 //! → [`diagnostic`] (plain data).
 
+pub mod baseline;
+pub mod change;
 pub mod cluster;
 #[cfg(feature = "live")]
 pub mod collect;
+pub mod config;
+pub mod date;
 pub mod diagnostic;
+pub mod diff;
+mod glob;
 pub mod network;
 pub mod picture;
 pub mod report;
 pub mod rule;
 pub mod shape;
 pub mod snapshot;
+pub mod suppress;
+pub mod yaml;
 
 use std::sync::Arc;
 
 use cluster::{ChooseError, Cluster};
-use diagnostic::{ClusterName, Report};
+use diagnostic::{ClusterName, Diagnostic, Report, Suppressed};
 use rule::RuleSet;
 use snapshot::Snapshot;
 
@@ -56,6 +64,7 @@ pub fn diagnose(snapshot: &Arc<Snapshot>, rules: &RuleSet, wanted: Option<&str>)
         passed: outcome.passed,
         suppressed: Vec::new(),
         compared: None,
+        warnings: Vec::new(),
     })
 }
 
@@ -86,6 +95,7 @@ pub fn join(mut checked: Vec<(Report, Arc<Snapshot>)>) -> (Report, Arc<Snapshot>
         passed: 0,
         suppressed: Vec::new(),
         compared: None,
+        warnings: Vec::new(),
     };
     let same = checked.windows(2).all(|pair| Arc::ptr_eq(&pair[0].1, &pair[1].1));
     let (mut parts, mut snapshots) = (Vec::new(), Vec::new());
@@ -96,7 +106,7 @@ pub fn join(mut checked: Vec<(Report, Arc<Snapshot>)>) -> (Report, Arc<Snapshot>
     }
     for (report, offset) in parts {
         let name = report.cluster.name;
-        joined.findings.extend(report.findings.into_iter().map(|mut finding| {
+        let of_cluster = |mut finding: Diagnostic| {
             finding.evidence.iter_mut().for_each(|e| e.document += offset);
             // The steps' places are rows of the one snapshot; in the joined one there are none.
             if let Some(trace) = finding.trace.as_mut().filter(|_| !same) {
@@ -105,7 +115,10 @@ pub fn join(mut checked: Vec<(Report, Arc<Snapshot>)>) -> (Report, Arc<Snapshot>
             finding.message = format!("{name}: {}", finding.message);
             finding.cluster = Some(name.clone());
             finding
-        }));
+        };
+        joined.findings.extend(report.findings.into_iter().map(of_cluster));
+        let suppressed = report.suppressed.into_iter();
+        joined.suppressed.extend(suppressed.map(|s| Suppressed { finding: of_cluster(s.finding), ..s }));
         joined.skipped.extend(report.skipped.into_iter().map(|mut skipped| {
             skipped.cluster = Some(name.clone());
             skipped
@@ -113,6 +126,7 @@ pub fn join(mut checked: Vec<(Report, Arc<Snapshot>)>) -> (Report, Arc<Snapshot>
         joined.passed += report.passed;
     }
     joined.findings.sort_by(|a, b| a.severity.cmp(&b.severity).then_with(|| a.issue.cmp(&b.issue)));
+    joined.suppressed.sort_by_key(|s| (s.finding.severity, s.finding.issue));
     let snapshot = match snapshots.pop() {
         Some((_, snapshot)) if same => snapshot,
         Some(last) => {

@@ -11,27 +11,63 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{CommandFactory, Parser};
+use eks_doctor::baseline::{Baseline, BaselineError};
 use eks_doctor::cluster::Cluster;
 use eks_doctor::cluster::end::Question;
-use eks_doctor::diagnostic::{Report, Severity};
+use eks_doctor::config::{self, Config, ConfigError, FailOn};
+use eks_doctor::date::Date;
+use eks_doctor::diagnostic::Report;
+use eks_doctor::diff;
 use eks_doctor::network::{Disposition, Trace};
 use eks_doctor::picture::Picture;
 use eks_doctor::report;
+use eks_doctor::rule::test::TestError;
 use eks_doctor::rule::{RuleSet, RulesError, page};
 use eks_doctor::snapshot::{self, Gravity, Recording, Snapshot};
+use eks_doctor::suppress;
+use eks_doctor::yaml::YamlError;
+use serde_saphyr::Spanned;
 
-use cli::{Cli, Color, Command, FailOn, Format, Output, RulesCommand, TraceFormat};
+use cli::{Cli, Color, Command, DiffFormat, Format, Output, RulesCommand, TraceFormat};
 
 /// What ends a run with exit code 2.
 enum Trouble {
     Plain(String),
-    Rule(Box<eks_doctor::rule::RuleError>),
+    File(Box<YamlError>),
 }
 
 impl From<RulesError> for Trouble {
     fn from(error: RulesError) -> Self {
         match error {
-            RulesError::Rule(error) => Trouble::Rule(error),
+            RulesError::Rule(error) => Trouble::File(error),
+            other => Trouble::Plain(other.to_string()),
+        }
+    }
+}
+
+impl From<ConfigError> for Trouble {
+    fn from(error: ConfigError) -> Self {
+        match error {
+            ConfigError::Mistake(error) => Trouble::File(error),
+            other => Trouble::Plain(other.to_string()),
+        }
+    }
+}
+
+impl From<TestError> for Trouble {
+    fn from(error: TestError) -> Self {
+        match error {
+            TestError::Rules(error) => error.into(),
+            TestError::Mistake(error) => Trouble::File(error),
+            other => Trouble::Plain(other.to_string()),
+        }
+    }
+}
+
+impl From<BaselineError> for Trouble {
+    fn from(error: BaselineError) -> Self {
+        match error {
+            BaselineError::Mistake(error) => Trouble::File(error),
             other => Trouble::Plain(other.to_string()),
         }
     }
@@ -43,6 +79,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check(&args),
         #[cfg(feature = "live")]
         Command::Record(args) => live::record(&args).map_err(Trouble::Plain),
+        Command::Diff(args) => diff(&args),
         Command::Trace(args) => trace(&args),
         Command::Rules(args) => rules(&args),
         Command::Explain(args) => explain(&args),
@@ -56,7 +93,7 @@ fn main() -> ExitCode {
     outcome.unwrap_or_else(|trouble| {
         match trouble {
             Trouble::Plain(message) => eprintln!("error: {message}"),
-            Trouble::Rule(error) => eprintln!("{:?}", miette::Report::new(*error)),
+            Trouble::File(error) => eprintln!("{:?}", miette::Report::new(*error)),
         }
         ExitCode::from(2)
     })
@@ -82,16 +119,27 @@ fn print(text: &str) -> Result<(), Trouble> {
     }
 }
 
-fn load_rules(selection: &cli::Selection) -> Result<RuleSet, Trouble> {
+/// The configuration, and the rules that it and the command line choose.
+fn load_rules(selection: &cli::Selection) -> Result<(Config, RuleSet), Trouble> {
+    let there = Path::new(config::FILE);
+    let config = match &selection.config {
+        Some(path) => Config::read(path)?,
+        None if !selection.no_config && there.exists() => Config::read(there)?,
+        None => Config::default(),
+    };
     let mut rules = RuleSet::built_in()?;
-    for folder in &selection.folders {
+    for folder in config.rules.iter().chain(&selection.folders) {
         rules.add(folder)?;
     }
-    rules.select(&selection.only, &selection.skip)?;
+    config.settle(&mut rules).map_err(Trouble::File)?;
+    let names = |given: &[String], file: &[Spanned<String>]| -> Vec<String> {
+        if given.is_empty() { file.iter().map(|name| name.value.clone()).collect() } else { given.to_vec() }
+    };
+    rules.select(&names(&selection.only, &config.only), &names(&selection.skip, &config.skip))?;
     for id in &rules.replaced {
         eprintln!("note: rule {id} of --rules replaces the built-in one");
     }
-    Ok(rules)
+    Ok((config, rules))
 }
 
 fn check(args: &cli::Check) -> Result<ExitCode, Trouble> {
@@ -100,7 +148,12 @@ fn check(args: &cli::Check) -> Result<ExitCode, Trouble> {
         return Ok(ExitCode::SUCCESS);
     }
     let outputs = outputs(args)?;
-    let rules = load_rules(&args.rules)?;
+    let baseline = match &args.baseline {
+        Some(path) => Baseline::read(path, args.update_baseline)?,
+        None => None,
+    };
+    let (config, rules) = load_rules(&args.rules)?;
+    let today = today(args.today)?;
     // A picture is drawn only for who looks at it.
     let drawn = outputs.iter().any(|output| output.format == Format::Html);
     let (mut checked, mut clusters) = (Vec::new(), Vec::new());
@@ -111,31 +164,42 @@ fn check(args: &cli::Check) -> Result<ExitCode, Trouble> {
         let found = eks_doctor::diagnose(&snapshot, &rules, wanted.as_deref());
         checked.push((found.map_err(|e| Trouble::Plain(e.to_string()))?, snapshot));
     }
-    let (found, snapshot) = eks_doctor::join(checked);
-    let pictures: Vec<Picture> = clusters.iter().map(|cluster| Picture::new(cluster, &found)).collect();
+    let warnings = suppress::suppress(&mut checked, &config, &rules, today);
+    let (mut found, snapshot) = eks_doctor::join(checked);
+    found.warnings = warnings;
     let not_json = snapshot.problems.iter().any(|p| p.gravity == Gravity::NotJson);
-    write_reports(args, &outputs, &found, &snapshot, &rules, &pictures)?;
+    let mut undecided = Vec::new();
+    if let (Some(baseline), Some(path)) = (baseline, &args.baseline) {
+        undecided = baseline.compare(&mut found, path, &rules);
+    }
+    let mut written = None;
+    if let Some(path) = args.baseline.as_deref().filter(|_| args.update_baseline) {
+        if not_json {
+            return Err(Trouble::Plain(format!(
+                "{}: not written, since files of the snapshot could not be read; check without --update-baseline says which",
+                path.display()
+            )));
+        }
+        written = Some((path, Baseline::of(&found, undecided).text()));
+        found.findings.iter_mut().for_each(|finding| finding.known = true);
+    }
+    let pictures: Vec<Picture> = clusters.iter().map(|cluster| Picture::new(cluster, &found)).collect();
+    write_reports(args, &outputs, written, &found, &snapshot, &rules, &pictures)?;
     if outputs.iter().all(|o| o.format != Format::Text || o.file.is_some()) {
         for problem in snapshot.problems.iter().filter(|p| p.gravity != Gravity::Note) {
             eprintln!("{problem}");
         }
+        for warning in &found.warnings {
+            eprintln!("warning: {warning}");
+        }
     }
-    Ok(ExitCode::from(if not_json { 2 } else { u8::from(fails(&found, args)) }))
+    Ok(ExitCode::from(if not_json { 2 } else { u8::from(fails(&found, args, &config)) }))
 }
 
 /// What is to be checked: snapshots, and which cluster of each.
 fn subjects(args: &cli::Check) -> Result<Vec<(Arc<Snapshot>, Option<String>)>, Trouble> {
     let Some(folder) = &args.snapshot else { return live_subjects(args) };
-    let snapshot = Snapshot::load(folder).map_err(|e| Trouble::Plain(e.to_string()))?;
-    if snapshot.is_empty() {
-        for problem in &snapshot.problems {
-            eprintln!("{problem}");
-        }
-        return Err(Trouble::Plain(format!(
-            "{}: no file in it holds an answer that eks-doctor knows; docs/snapshot.md lists them",
-            folder.display()
-        )));
-    }
+    let snapshot = load(folder)?;
     let snapshot = Arc::new(snapshot);
     if args.clusters.is_empty() {
         return Ok(vec![(snapshot, None)]);
@@ -161,6 +225,22 @@ fn live_subjects(_: &cli::Check) -> Result<Vec<(Arc<Snapshot>, Option<String>)>,
     ))
 }
 
+/// The day on which suppressions are looked at.
+fn today(given: Option<Date>) -> Result<Date, Trouble> {
+    if let Some(day) = given {
+        return Ok(day);
+    }
+    let seconds = match std::env::var("SOURCE_DATE_EPOCH").ok().filter(|text| !text.is_empty()) {
+        Some(text) => text
+            .parse()
+            .map_err(|_| Trouble::Plain(format!("SOURCE_DATE_EPOCH is {text:?}: seconds since 1970 are wanted")))?,
+        None => std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX)),
+    };
+    Ok(Date::of_unix(seconds))
+}
+
 /// What is to be written, and where.
 fn outputs(args: &cli::Check) -> Result<Vec<Output>, Trouble> {
     let mut outputs = args.formats.clone();
@@ -176,15 +256,18 @@ fn outputs(args: &cli::Check) -> Result<Vec<Output>, Trouble> {
             }
         }
     }
-    let targets: Vec<_> = outputs.iter().map(|o| o.file.as_deref()).collect();
+    let mut targets: Vec<_> = outputs.iter().map(|o| o.file.as_deref()).collect();
+    // Even when it is not written: a report would take its place.
+    targets.extend(args.baseline.as_deref().map(Some));
     output::apart(&targets).map_err(Trouble::Plain)?;
     Ok(outputs)
 }
 
-/// Writes the files, then standard output.
+/// Writes the files, the baseline with them, then standard output.
 fn write_reports(
     args: &cli::Check,
     outputs: &[Output],
+    baseline: Option<(&Path, String)>,
     found: &Report,
     snapshot: &Snapshot,
     rules: &RuleSet,
@@ -214,7 +297,9 @@ fn write_reports(
         })
         .collect();
     let both = || outputs.iter().zip(&texts);
-    let files: Vec<(&Path, &str)> = both().filter_map(|(o, text)| Some((o.file.as_deref()?, text.as_str()))).collect();
+    let mut files: Vec<(&Path, &str)> =
+        both().filter_map(|(o, text)| Some((o.file.as_deref()?, text.as_str()))).collect();
+    files.extend(baseline.as_ref().map(|(path, text)| (*path, text.as_str())));
     output::write(&files).map_err(Trouble::Plain)?;
     for (_, text) in both().filter(|(o, _)| o.file.is_none()) {
         print(text)?;
@@ -222,15 +307,61 @@ fn write_reports(
     Ok(())
 }
 
-fn fails(found: &Report, args: &cli::Check) -> bool {
-    let least = match args.fail_on {
-        FailOn::Error => Some(Severity::Error),
-        FailOn::Warning => Some(Severity::Warning),
-        FailOn::Info => Some(Severity::Info),
-        FailOn::Never => None,
+fn fails(found: &Report, args: &cli::Check, config: &Config) -> bool {
+    let fail_on = args.fail_on.or(config.fail_on).unwrap_or(FailOn::Error);
+    let on_skipped = args.fail_on_skipped.or(config.fail_on_skipped).unwrap_or(false);
+    found.findings.iter().any(|f| !f.known && fail_on.counts(f.severity)) || (on_skipped && !found.skipped.is_empty())
+}
+
+fn diff(args: &cli::Diff) -> Result<ExitCode, Trouble> {
+    let (config, rules) = load_rules(&args.rules)?;
+    let today = today(args.today)?;
+    let side = |path: &Path| -> Result<(Report, Arc<Snapshot>), Trouble> {
+        let snapshot = Arc::new(load(path)?);
+        if let Some(problem) = snapshot.problems.iter().find(|p| p.gravity == Gravity::NotJson) {
+            return Err(Trouble::Plain(format!("{}: {problem}", path.display())));
+        }
+        let report = eks_doctor::diagnose(&snapshot, &rules, args.cluster.as_deref())
+            .map_err(|e| Trouble::Plain(format!("{}: {e}", path.display())))?;
+        Ok((report, snapshot))
     };
-    least.is_some_and(|least| found.findings.iter().any(|f| !f.known && f.severity <= least))
-        || (args.fail_on_skipped && !found.skipped.is_empty())
+    let mut sides = [side(&args.old)?, side(&args.new)?];
+    for warning in suppress::suppress(&mut sides, &config, &rules, today) {
+        eprintln!("warning: {warning}");
+    }
+    let [(was, before), (is, now)] = sides;
+    if was.cluster.name != is.cluster.name {
+        eprintln!("warning: cluster {} is compared with cluster {}", was.cluster.name, is.cluster.name);
+    }
+    let old = diff::Side { snapshot: &before, report: &was, path: args.old.to_string_lossy().into_owned() };
+    let new = diff::Side { snapshot: &now, report: &is, path: args.new.to_string_lossy().into_owned() };
+    let difference = diff::compare(&old, &new, &rules);
+    let text = match args.format {
+        DiffFormat::Text => diff::text(&difference, &old, &new, &style(args.color, false, args.output.is_none())),
+        DiffFormat::Json => diff::json(&difference, &old, &new),
+        DiffFormat::Markdown => diff::markdown(&difference, &old, &new),
+    };
+    match &args.output {
+        Some(file) => output::write(&[(file, &text)]).map_err(Trouble::Plain)?,
+        None => print(&text)?,
+    }
+    let fail_on = args.fail_on.or(config.fail_on).unwrap_or(FailOn::Error);
+    Ok(ExitCode::from(u8::from(difference.appeared.iter().any(|b| fail_on.counts(b.finding.severity)))))
+}
+
+/// A snapshot that holds something.
+fn load(folder: &Path) -> Result<Snapshot, Trouble> {
+    let snapshot = Snapshot::load(folder).map_err(|e| Trouble::Plain(e.to_string()))?;
+    if snapshot.is_empty() {
+        for problem in &snapshot.problems {
+            eprintln!("{problem}");
+        }
+        return Err(Trouble::Plain(format!(
+            "{}: no file in it holds an answer that eks-doctor knows; docs/snapshot.md lists them",
+            folder.display()
+        )));
+    }
+    Ok(snapshot)
 }
 
 fn trace(args: &cli::Trace) -> Result<ExitCode, Trouble> {
@@ -333,13 +464,34 @@ fn style(color: Color, ascii: bool, to_stdout: bool) -> report::Style {
 }
 
 fn rules(args: &cli::RulesArgs) -> Result<ExitCode, Trouble> {
-    let rules = load_rules(&args.rules)?;
-    match args.what {
+    let (_, rules) = load_rules(&args.rules)?;
+    match &args.what {
+        Some(RulesCommand::Test { folder }) => return test(folder),
+        Some(RulesCommand::Schema) => print(&eks_doctor::rule::schema())?,
         Some(RulesCommand::Functions) => print(&page::functions())?,
         Some(RulesCommand::Shapes) => print(&page::shapes(&rules))?,
         None => print(&page::list(&rules))?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Runs the cases of a folder of rules.
+fn test(folder: &Path) -> Result<ExitCode, Trouble> {
+    let tested = eks_doctor::rule::test::run(folder)?;
+    let mut out = String::new();
+    let failed = tested.cases.iter().filter(|(.., wrong)| !wrong.is_empty()).count();
+    for (rule, case, wrong) in &tested.cases {
+        out += &format!("{}  {rule}: {case}\n", if wrong.is_empty() { "ok  " } else { "FAIL" });
+        for what in wrong {
+            out += &format!("      {what}\n");
+        }
+    }
+    for rule in &tested.untested {
+        out += &format!("note  {rule} has no case\n");
+    }
+    out += &format!("{} cases, {failed} failed\n", tested.cases.len());
+    print(&out)?;
+    Ok(ExitCode::from(u8::from(failed > 0)))
 }
 
 fn explain(args: &cli::Explain) -> Result<ExitCode, Trouble> {

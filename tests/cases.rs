@@ -11,6 +11,7 @@ use std::path::Path;
 
 use change::Change;
 use eks_doctor::diagnostic::{Diagnostic, Issue, Report, Severity};
+use eks_doctor::rule::test;
 
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -47,17 +48,6 @@ struct Expect {
 /// Issues of which every rule has a case; one without fails the test. Rules of others are printed.
 const COMPLETE: &[Issue] = &[Issue::DnsDoesNotResolve, Issue::LoadBalancerNotDeployed];
 
-/// What a finding says, its fixes aside.
-fn words(finding: &Diagnostic) -> String {
-    let mut all = vec![finding.message.clone(), finding.because.clone()];
-    for resource in finding.affected.iter().chain([&finding.resource]) {
-        all.push(resource.id.clone());
-        all.extend(resource.name.clone());
-    }
-    all.extend(finding.evidence.iter().map(|e| e.text.clone()));
-    all.join("\n")
-}
-
 fn told(report: &Report) -> String {
     let mut text = String::new();
     for f in &report.findings {
@@ -76,15 +66,10 @@ fn judge(case: &Case, report: &Report) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut expected: Option<&Diagnostic> = None;
     if !expect.rule.is_empty() {
-        let fits = |f: &&Diagnostic| {
-            f.rule == expect.rule
-                && expect.severity.is_none_or(|s| f.severity == s)
-                && expect.mention.iter().all(|m| words(f).contains(m.as_str()))
-        };
-        expected = report.findings.iter().find(fits);
-        if expected.is_none() {
-            wrong.push(format!("[{}] does not fire as expected", expect.rule));
-        }
+        let wanted =
+            test::Expect { severity: expect.severity, mention: expect.mention.clone(), ..test::Expect::default() };
+        expected = report.findings.iter().find(|f| f.rule == expect.rule && test::misses(&wanted, f).is_empty());
+        wrong.extend(test::judge(&expect.rule, &wanted, report).iter().map(|w| format!("[{}] {w}", expect.rule)));
     }
     if expect.silent {
         let loud = report.findings.iter().filter(|f| f.severity != Severity::Info).count();
@@ -93,13 +78,12 @@ fn judge(case: &Case, report: &Report) -> Vec<String> {
         }
     }
     if !expect.skipped.is_empty() {
-        let skipped = report
-            .skipped
-            .iter()
-            .any(|s| s.rule == expect.skipped && s.missing.iter().any(|m| m.to_string().contains(&expect.missing)));
-        if !skipped {
-            wrong.push(format!("[{}] is not skipped for {}", expect.skipped, expect.missing));
-        }
+        let wanted = test::Expect {
+            outcome: test::Outcome::Skipped,
+            missing: Some(expect.missing.clone()),
+            ..test::Expect::default()
+        };
+        wrong.extend(test::judge(&expect.skipped, &wanted, report).iter().map(|w| format!("[{}] {w}", expect.skipped)));
     }
     if case.alone {
         for f in &report.findings {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::Cluster;
 use super::coredns::{CoreDnsPods, is_fargate};
 use super::selector::{covers, fits, tolerates};
+use crate::glob::like;
 use crate::shape::eks::FargateProfile;
 use crate::shape::k8s::{Node, NodeSelectorTerm, Pod, PodSpec, Taint};
 use crate::shape::{Link, Str};
@@ -39,8 +40,8 @@ impl Cluster {
                 .collect();
             let fits = |p: &Rec<'_, FargateProfile>| {
                 p.value.selectors.iter().any(|s| {
-                    wildcard(&s.namespace, &pod.metadata.namespace)
-                        && s.labels.iter().all(|(k, v)| pod.metadata.labels.get(k).is_some_and(|l| wildcard(v, l)))
+                    like(&s.namespace, &pod.metadata.namespace)
+                        && s.labels.iter().all(|(k, v)| pod.metadata.labels.get(k).is_some_and(|l| like(v, l)))
                 })
             };
             let annotated =
@@ -125,18 +126,4 @@ fn wanted(spec: &PodSpec) -> String {
         parts.push(terms.iter().map(term).collect::<Vec<_>>().join(" or "));
     }
     parts.join(" and ")
-}
-
-/// Selectors of Fargate profiles may hold `*` and `?`.
-fn wildcard(pattern: &str, text: &str) -> bool {
-    fn walk(p: &[u8], t: &[u8]) -> bool {
-        match (p.first(), t.first()) {
-            (None, None) => true,
-            (Some(b'*'), _) => walk(&p[1..], t) || (!t.is_empty() && walk(p, &t[1..])),
-            (Some(b'?'), Some(_)) => walk(&p[1..], &t[1..]),
-            (Some(a), Some(b)) if a == b => walk(&p[1..], &t[1..]),
-            _ => false,
-        }
-    }
-    walk(pattern.as_bytes(), text.as_bytes())
 }

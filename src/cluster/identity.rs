@@ -1,8 +1,9 @@
 //! Who a pod or node is to AWS, what that role may do, and who may take it.
 
 use super::Cluster;
-use super::policy::{Context, Held, Sheet, allows_statement, decide, glob};
+use super::policy::{Context, Held, Sheet, allows_statement, decide};
 use super::worker::Worker;
+use crate::glob::like_in_any_case as glob;
 use crate::shape::eks::PodIdentityAssociation;
 use crate::shape::iam::{
     AttachedRolePolicies, ManagedPolicy, OpenIdConnectProviderList, Role, RolePolicy, RolePolicyNames, Statement,

@@ -37,6 +37,7 @@ pub fn json(report: &Report, snapshot: &Snapshot, source: &Source) -> String {
         skipped: report.skipped.iter().map(Skip::new).collect(),
         suppressed: report.suppressed.iter().map(|s| Suppressed::new(s, &mut places)).collect(),
         baseline: report.compared.as_ref(),
+        warnings: &report.warnings,
         summary: Summary::of(report),
     };
     // Plain structs with string keys cannot fail to serialize.
@@ -88,6 +89,9 @@ struct Document<'r> {
     /// When there is a baseline.
     #[serde(skip_serializing_if = "Option::is_none")]
     baseline: Option<&'r Compared>,
+    /// What is to be said of the configuration: a suppression that fits nothing.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    warnings: &'r [String],
     summary: Summary,
 }
 

@@ -53,6 +53,8 @@ pub fn markdown(report: &Report, snapshot: &Snapshot, context: &Context<'_>) -> 
         let gone = compared.gone.iter().map(|gone| format!("- {}: {}\n", escape(&gone.rule), cut(&gone.message, 300)));
         list(&mut out, &format!("Gone since {} ({})", cut(&compared.file, 300), compared.gone.len()), gone);
     }
+    let warnings = report.warnings.iter().map(|warning| format!("- ⚠️ {}\n", cut(warning, 300)));
+    list(&mut out, "Configuration", warnings);
     let mut reads: Vec<String> =
         report.skipped.iter().flat_map(|s| &s.missing).map(|m| format!("- {}\n", cut(&m.to_string(), 200))).collect();
     reads.sort();
@@ -148,7 +150,7 @@ fn cut(text: &str, length: usize) -> String {
 }
 
 /// Recorded text may hold anything: nothing in it is Markdown, HTML or a mention.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in clean(text).chars() {
         match c {

@@ -17,6 +17,10 @@ use serde::Serialize;
 use crate::diagnostic::{Evidence, Issue, Report, Severity};
 use crate::network::{Hop, Trace, Verdict};
 
+pub(crate) use self::markdown::escape;
+pub(crate) use self::text::clean;
+pub(crate) use place::Places;
+
 pub use github::github;
 pub use html::html;
 pub use json::{Source, json, schema};
@@ -99,7 +103,7 @@ fn title(issue: Issue) -> &'static str {
     }
 }
 
-fn severity_name(severity: Severity) -> &'static str {
+pub(crate) fn severity_name(severity: Severity) -> &'static str {
     match severity {
         Severity::Error => "error",
         Severity::Warning => "warning",
@@ -114,7 +118,7 @@ fn counts(errors: usize, warnings: usize, infos: usize) -> String {
     all.map(|(count, word)| plural(count, word)).collect::<Vec<_>>().join(", ")
 }
 
-fn plural(count: usize, word: &str) -> String {
+pub(crate) fn plural(count: usize, word: &str) -> String {
     if count == 1 { format!("1 {word}") } else { format!("{count} {word}s") }
 }
 

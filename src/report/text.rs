@@ -48,6 +48,7 @@ pub fn text(report: &Report, snapshot: &Snapshot, style: &Style) -> String {
     writer.gone(report);
     writer.skipped(report);
     writer.problems(&snapshot.problems);
+    writer.warnings(&report.warnings);
     writer.sum(report, &snapshot.problems);
     writer.out
 }
@@ -311,6 +312,17 @@ impl Writer<'_> {
         }
     }
 
+    fn warnings(&mut self, warnings: &[String]) {
+        if warnings.is_empty() {
+            return;
+        }
+        self.line(&self.paint("Configuration", Paint::new().bold()));
+        for warning in warnings {
+            self.paragraph(2, "warning: ", Paint::new().yellow(), warning);
+        }
+        self.line("");
+    }
+
     fn sum(&mut self, report: &Report, problems: &[Problem]) {
         let summary = Summary::of(report);
         let broken = problems.iter().any(|problem| problem.gravity != Gravity::Note);
@@ -390,7 +402,7 @@ pub(super) fn is_unruly(c: char) -> bool {
 }
 
 /// Recorded text may hold anything: no character that does something to the terminal stays.
-pub(super) fn clean(text: &str) -> String {
+pub(crate) fn clean(text: &str) -> String {
     text.chars().map(|c| if is_unruly(c) { ' ' } else { c }).collect()
 }
 

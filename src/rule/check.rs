@@ -37,8 +37,8 @@ pub fn check(cluster: &Arc<Cluster>, rules: &RuleSet) -> Outcome {
             }
             Ok(subjects) => {
                 for subject in subjects {
-                    let named = subject.row().map(|row| resource(cluster, row));
-                    let bindings = Bindings::new(cluster, &rule.subject, subject, &rule.lets);
+                    let named = subject.row().map(|row| resource(&cluster.snapshot, row));
+                    let bindings = Bindings::new(cluster, rule, subject);
                     match apply(cluster, rule, &bindings) {
                         Ok(None) => {}
                         Ok(Some(finding)) => merge(&mut found, finding),
@@ -189,9 +189,9 @@ fn surroundings(cluster: &Cluster, finding: &Diagnostic) -> Vec<Resource> {
         .iter()
         .filter(|w| nodes.contains(&w.name.as_str()) || objects(finding).any(|object| instance(object, w)))
     {
-        found.extend(worker.node.map(|n| resource(cluster, n.row)));
-        found.extend(worker.instance.map(|i| resource(cluster, i.row)));
-        found.extend(worker.subnet.map(|s| resource(cluster, s.row)));
+        found.extend(worker.node.map(|n| resource(&cluster.snapshot, n.row)));
+        found.extend(worker.instance.map(|i| resource(&cluster.snapshot, i.row)));
+        found.extend(worker.subnet.map(|s| resource(&cluster.snapshot, s.row)));
     }
     found
 }
@@ -219,9 +219,10 @@ fn apply(cluster: &Arc<Cluster>, rule: &Rule, bindings: &Bindings<'_>) -> Known<
     if rule.require.bool(bindings)? {
         return Ok(None);
     }
-    let rows =
-        |handles: Vec<Handle>| handles.iter().filter_map(Handle::row).map(|r| resource(cluster, r)).collect::<Vec<_>>();
-    let own = bindings.subject.row().map(|row| resource(cluster, row));
+    let rows = |handles: Vec<Handle>| {
+        handles.iter().filter_map(Handle::row).map(|r| resource(&cluster.snapshot, r)).collect::<Vec<_>>()
+    };
+    let own = bindings.subject.row().map(|row| resource(&cluster.snapshot, row));
     let subject = match &rule.resource {
         Some(expr) => rows(expr.objects(bindings)?).into_iter().next().or(own),
         None => own,
@@ -382,9 +383,13 @@ fn merge(found: &mut Vec<Diagnostic>, finding: Diagnostic) {
     same.trace = same.trace.take().or(finding.trace);
 }
 
+/// What the same fault has in common run after run: which cluster, which rule, and what has to change. Within a report
+/// it is of one finding, since a rule tells of an object once.
 fn fingerprint(cluster: &Cluster, rule: &str, issue: Issue, resource: &Resource) -> String {
+    // Names of clusters, and of Kubernetes objects in them, repeat in other accounts and Regions.
+    let (account, region) = (cluster.account_id(), cluster.region_name());
     let mut hash = Sha256::new();
-    for part in [&cluster.name(), rule, issue.name(), &resource.kind, &resource.id] {
+    for part in [&*account, &*region, &*cluster.name(), rule, issue.name(), &*resource.kind, &*resource.id] {
         hash.update(part.as_bytes());
         hash.update([0]);
     }

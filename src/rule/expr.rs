@@ -12,6 +12,7 @@ use cel_core::{
     Value as Cel,
 };
 
+use super::file::{Parameter, Rule};
 use super::functions::{Function, Ty};
 use super::value::{Handle, Root, Step, Value};
 use crate::cluster::Cluster;
@@ -370,6 +371,11 @@ impl Scope<'_> {
         self.env.add_variable(name, ty);
     }
 
+    /// Adds a variable of this type.
+    pub fn declare(&mut self, name: &str, ty: &Ty) {
+        self.env.add_variable(name, cel_ty(ty));
+    }
+
     /// Parses and checks an expression.
     ///
     /// # Errors
@@ -537,15 +543,17 @@ pub struct Bindings<'a> {
     pub cluster: &'a Arc<Cluster>,
     pub subject_name: &'a str,
     pub subject: Handle,
+    parameters: &'a [Parameter],
     /// Named expressions, evaluated when first asked for.
-    pub lets: &'a [(String, Expr)],
+    lets: &'a [(String, Expr)],
     cache: Vec<OnceLock<Cel>>,
 }
 
 impl<'a> Bindings<'a> {
-    pub fn new(cluster: &'a Arc<Cluster>, subject_name: &'a str, subject: Handle, lets: &'a [(String, Expr)]) -> Self {
-        let cache = lets.iter().map(|_| OnceLock::new()).collect();
-        Bindings { cluster, subject_name, subject, lets, cache }
+    pub fn new(cluster: &'a Arc<Cluster>, rule: &'a Rule, subject: Handle) -> Self {
+        let cache = rule.lets.iter().map(|_| OnceLock::new()).collect();
+        let Rule { subject: subject_name, parameters, lets, .. } = rule;
+        Bindings { cluster, subject_name, subject, parameters, lets, cache }
     }
 }
 
@@ -559,6 +567,9 @@ impl Activation for Bindings<'_> {
                 Some(row) => Cel::Message(Box::new(Handle::new(self.cluster.clone(), Root::Row(row)))),
                 None => missing(&self.cluster.snapshot.missing("eks:DescribeCluster", None)),
             });
+        }
+        if let Some(parameter) = self.parameters.iter().find(|p| p.name == name) {
+            return Some(to_cel(self.cluster, parameter.value.clone()));
         }
         let i = self.lets.iter().position(|(n, _)| n == name)?;
         if let Some(value) = self.cache[i].get() {
@@ -649,7 +660,7 @@ fn display(value: &Cel) -> String {
         Cel::List(items) => items.iter().map(display).collect::<Vec<_>>().join(", "),
         Cel::Message(m) => match m.as_any().downcast_ref::<Handle>() {
             Some(handle) => match (&handle.root, handle.path.is_empty()) {
-                (Root::Row(row), true) => super::value::resource(&handle.cluster, *row).id,
+                (Root::Row(row), true) => super::value::resource(&handle.cluster.snapshot, *row).id,
                 _ => m.type_name().to_owned(),
             },
             None => m.type_name().to_owned(),

@@ -1,15 +1,17 @@
 //! Reading rule files: YAML with places, templates, and every expression checked.
 
-use std::collections::BTreeSet;
-use std::ops::Range;
+use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::Deserialize;
-use serde_saphyr::{Location, Spanned};
+use serde_saphyr::Spanned;
 
 use super::expr::{Expr, ExprError, Language, Scope};
-use super::functions::Subject;
+use super::functions::{Subject, Ty};
+use super::value::Value;
 use crate::diagnostic::{Issue, Severity};
 use crate::snapshot::TABLES;
+use crate::yaml::{File, Ordered, YamlError};
 
 /// A rule, ready to run.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub struct Rule {
     pub shape: &'static str,
     /// The name of the object in expressions.
     pub subject: String,
+    /// Thresholds that a configuration may set.
+    pub parameters: Vec<Parameter>,
     pub lets: Vec<(String, Expr)>,
     pub condition: Option<Expr>,
     pub require: Expr,
@@ -42,6 +46,46 @@ pub struct Rule {
     pub reads: BTreeSet<&'static str>,
     /// Whether it came with `--rules`.
     pub custom: bool,
+}
+
+/// A threshold that a rule declares and a configuration may set.
+#[derive(Debug)]
+pub struct Parameter {
+    pub name: String,
+    /// Bool, int or string.
+    pub ty: Ty,
+    pub about: String,
+    pub value: Value,
+    pub default: Value,
+}
+
+impl Parameter {
+    /// Takes another value.
+    ///
+    /// # Errors
+    /// When it is of another type, for people.
+    pub fn set(&mut self, value: &serde_json::Value) -> Result<(), String> {
+        self.value = typed(self.ty, value)?;
+        Ok(())
+    }
+}
+
+/// A value of a file as one of a parameter's type.
+fn typed(ty: Ty, value: &serde_json::Value) -> Result<Value, String> {
+    let known = match ty {
+        Ty::Bool => value.as_bool().map(Value::Bool),
+        Ty::Int => value.as_i64().map(Value::Int),
+        _ => value.as_str().map(Value::from),
+    };
+    known.ok_or_else(|| format!("is {value}, but {} is wanted", article(ty)))
+}
+
+fn article(ty: Ty) -> &'static str {
+    match ty {
+        Ty::Bool => "true or false",
+        Ty::Int => "a whole number",
+        _ => "a string",
+    }
 }
 
 /// How bad a finding is: always the same, or by an expression.
@@ -77,157 +121,121 @@ pub enum Part {
     Expr(Expr),
 }
 
-/// What is wrong with a rule file, and where.
-#[derive(Debug, Clone, thiserror::Error, miette::Diagnostic)]
-#[error("{path}: {message}")]
-pub struct RuleError {
-    pub path: String,
-    pub message: String,
-    #[help]
-    pub help: Option<String>,
-    #[source_code]
-    pub text: miette::NamedSource<String>,
-    #[label("here")]
-    pub span: Option<miette::SourceSpan>,
-    /// 1-based.
-    pub line: usize,
-    pub column: usize,
+/// The JSON Schema of a rule file, with a line end.
+pub fn schema() -> String {
+    let schema = schemars::generate::SchemaSettings::draft07().into_generator().into_root_schema_for::<Raw>();
+    serde_json::to_string_pretty(&schema).unwrap_or_default() + "\n"
 }
 
-#[derive(Deserialize)]
+/// A rule of eks-doctor. Its file stands in a folder named after its issue and is named after its id.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "Rule")]
 #[serde(deny_unknown_fields)]
 struct Raw {
+    /// The fault, as a headline; no full stop.
     title: String,
+    /// `error` (breaks now), `warning` (breaks under growth or change), `info` (advice), or `{{ an expression that gives one }}`.
+    #[schemars(with = "String")]
     severity: Spanned<String>,
+    /// The shape to visit (`eks-doctor rules shapes`); the object is bound in lower camel case.
+    #[schemars(with = "String")]
     r#match: Spanned<String>,
+    /// Thresholds that `eks-doctor.yaml` may set, by name.
     #[serde(default)]
-    r#let: Lets,
+    #[schemars(with = "BTreeMap<String, RawParameter>")]
+    parameters: Ordered<Spanned<String>, RawParameter>,
+    /// Names for expressions, evaluated when first used.
     #[serde(default)]
+    #[schemars(with = "BTreeMap<String, String>")]
+    r#let: Ordered<Spanned<String>, Spanned<String>>,
+    /// A bool; false: the rule does not apply.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
     r#where: Option<Spanned<String>>,
+    /// A bool; true: passed, false: failed, error: unknown (skipped).
+    #[schemars(with = "String")]
     require: Spanned<String>,
+    /// The object that has to change; the matched one when absent.
     #[serde(default)]
+    #[schemars(with = "Option<String>")]
     resource: Option<Spanned<String>>,
+    /// Who suffers: an object or a list of objects.
     #[serde(default)]
+    #[schemars(with = "Option<String>")]
     affected: Option<Spanned<String>>,
+    /// A Reach: its path is shown with the finding.
     #[serde(default)]
+    #[schemars(with = "Option<String>")]
     trace: Option<Spanned<String>>,
+    /// What is wrong, with `{{ expressions }}`; lower case, no full stop.
+    #[schemars(with = "String")]
     message: Spanned<String>,
+    /// Why it hurts, in one or two sentences.
+    #[schemars(with = "String")]
     because: Spanned<String>,
+    /// Places in the snapshot that show it.
     #[serde(default)]
     evidence: Vec<RawEvidence>,
+    /// Ways to mend it, the best first.
     #[serde(default)]
     fixes: Vec<RawFix>,
+    /// Where to read on, an https:// address.
     docs: String,
+    /// Told with the finding that explains it, alone only when none does.
     #[serde(default)]
     symptom: bool,
     #[serde(default)]
     explains: Vec<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct RawParameter {
+    /// Its type.
+    r#type: RawType,
+    /// Its value unless `eks-doctor.yaml` says another.
+    #[schemars(with = "serde_json::Value")]
+    default: Spanned<serde_json::Value>,
+    /// What it means, and its unit.
+    about: String,
+}
+
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum RawType {
+    Bool,
+    Int,
+    String,
+}
+
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RawEvidence {
+    /// An object, a list of them, or a path to a field.
+    #[schemars(with = "String")]
     at: Spanned<String>,
+    /// What is to be seen there.
+    #[schemars(with = "String")]
     text: Spanned<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RawFix {
+    /// What is done.
+    #[schemars(with = "String")]
     title: Spanned<String>,
+    /// A bool; only then.
     #[serde(default)]
+    #[schemars(with = "Option<String>")]
     when: Option<Spanned<String>>,
+    /// Ready to paste; a lone `{{ list }}` gives a line for each element.
+    #[schemars(with = "Vec<String>")]
     commands: Vec<Spanned<String>>,
 }
 
-/// Named expressions, in the order of the file.
-#[derive(Default)]
-struct Lets(Vec<(String, Spanned<String>)>);
-
-impl<'de> Deserialize<'de> for Lets {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Ordered;
-        impl<'de> serde::de::Visitor<'de> for Ordered {
-            type Value = Lets;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("names and their expressions")
-            }
-            fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Lets, A::Error> {
-                let mut all = Vec::new();
-                while let Some(entry) = map.next_entry()? {
-                    all.push(entry);
-                }
-                Ok(Lets(all))
-            }
-        }
-        deserializer.deserialize_map(Ordered)
-    }
-}
-
-/// A file being read.
-struct File<'a> {
-    path: &'a str,
-    text: &'a str,
-}
-
 impl File<'_> {
-    fn error(&self, line: usize, column: usize, length: usize, message: String, help: Option<String>) -> RuleError {
-        let start: usize = self.text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
-        let in_line = self.text[start..].lines().next().unwrap_or_default();
-        let offset = start + in_line.char_indices().nth(column.saturating_sub(1)).map_or(in_line.len(), |(i, _)| i);
-        let end = (offset + length.max(1)).min(self.text.len());
-        RuleError {
-            path: self.path.to_owned(),
-            message,
-            help,
-            text: miette::NamedSource::new(self.path, self.text.to_owned()).with_language("YAML"),
-            span: Some((offset..end.max(offset)).into()),
-            line,
-            column,
-        }
-    }
-
-    fn at(&self, location: Location, message: String, help: Option<String>) -> RuleError {
-        self.error(location.line() as usize, location.column() as usize, 1, message, help)
-    }
-
-    /// A mistake in an expression that stands at `inside` of a YAML scalar.
-    fn inside(
-        &self,
-        scalar: &Spanned<String>,
-        inside: Range<usize>,
-        message: String,
-        help: Option<String>,
-    ) -> RuleError {
-        let before = &scalar.value[..inside.start.min(scalar.value.len())];
-        let (line_in, column_in) =
-            (before.matches('\n').count(), before.rsplit('\n').next().unwrap_or_default().chars().count());
-        let (line, column) = (scalar.referenced.line() as usize, scalar.referenced.column() as usize);
-        let lines: Vec<&str> = self.text.lines().collect();
-        let first: String =
-            lines.get(line - 1).map(|l| l.chars().skip(column.saturating_sub(1)).collect()).unwrap_or_default();
-        // The parser tells of a block scalar either its `|` or its first line.
-        let wanted = scalar.value.lines().next().unwrap_or_default().trim();
-        let (first_line, indent) = if first.starts_with(['|', '>']) {
-            let text = lines.get(line).copied().unwrap_or_default();
-            (line + 1, text.chars().take_while(|c| *c == ' ').count())
-        } else if first.trim_start().starts_with(['"', '\'']) {
-            (line, column)
-        } else if let Some(found) = (line..line + 2)
-            .find(|l| lines.get(l - 1).is_some_and(|t| !wanted.is_empty() && t.contains(wanted)))
-            .filter(|_| !first.contains(wanted))
-        {
-            (found, lines[found - 1].chars().take_while(|c| *c == ' ').count())
-        } else if line_in > 0 {
-            (line, lines.get(line - 1).map_or(0, |l| l.chars().take_while(|c| *c == ' ').count()))
-        } else {
-            (line, column - 1)
-        };
-        let length = scalar.value.get(inside).map_or(1, |s| s.lines().next().unwrap_or_default().len());
-        self.error(first_line + line_in, indent + column_in + 1, length, message, help)
-    }
-
-    fn compile(&self, scope: &Scope<'_>, scalar: &Spanned<String>, want: Want) -> Result<Expr, RuleError> {
+    fn compile(&self, scope: &Scope<'_>, scalar: &Spanned<String>, want: Want) -> Result<Expr, YamlError> {
         self.compile_at(scope, scalar, &scalar.value, 0, want)
     }
 
@@ -238,7 +246,7 @@ impl File<'_> {
         source: &str,
         from: usize,
         want: Want,
-    ) -> Result<Expr, RuleError> {
+    ) -> Result<Expr, YamlError> {
         let trimmed = source.trim_end();
         let lead = trimmed.len() - trimmed.trim_start().len();
         let expr = scope.compile(trimmed.trim_start()).map_err(|ExprError { message, span, help }| {
@@ -268,7 +276,7 @@ impl File<'_> {
         Ok(expr)
     }
 
-    fn template(&self, scope: &Scope<'_>, scalar: &Spanned<String>) -> Result<Template, RuleError> {
+    fn template(&self, scope: &Scope<'_>, scalar: &Spanned<String>) -> Result<Template, YamlError> {
         let text = scalar.value.as_str();
         let mut parts = Vec::new();
         let mut at = 0;
@@ -321,14 +329,9 @@ pub fn parse(
     language: &Language,
     subjects: &[Subject],
     custom: bool,
-) -> Result<Rule, RuleError> {
+) -> Result<Rule, YamlError> {
     let file = File { path, text };
-    let raw: Raw = serde_saphyr::from_str(text).map_err(|error| {
-        let (line, column) = error.location().map_or((1, 1), |l| (l.line() as usize, l.column() as usize));
-        let full = error.without_snippet().to_string();
-        let message = full.lines().next().unwrap_or_default().to_owned();
-        file.error(line, column, 1, message, Some("docs/writing-rules.md says what a rule file holds".to_owned()))
-    })?;
+    let raw: Raw = file.read("docs/writing-rules.md says what a rule file holds")?;
 
     let shape = raw.r#match.value.as_str();
     let table = TABLES.iter().find(|t| t.shape == shape);
@@ -356,14 +359,44 @@ pub fn parse(
     };
     let subject = subject_name(schema.name);
     let mut scope = language.scope(&subject, schema.name);
+    let mut taken = vec!["cluster".to_owned(), subject.clone()];
+    let mut name_of = |name: &Spanned<String>| {
+        let plain = name.value.starts_with(|c: char| c.is_ascii_lowercase())
+            && name.value.chars().all(|c| c.is_ascii_alphanumeric());
+        if !plain {
+            let help = Some("write it like `leastFree`: a lower-case letter, then letters and digits".to_owned());
+            return Err(file.at(name.referenced, format!("`{}` is no name for expressions", name.value), help));
+        }
+        if taken.contains(&name.value) {
+            return Err(file.at(name.referenced, format!("`{}` is named twice", name.value), None));
+        }
+        taken.push(name.value.clone());
+        Ok(name.value.clone())
+    };
+    let mut parameters = Vec::new();
+    for (name, raw) in &raw.parameters.0 {
+        let (name, ty) = (
+            name_of(name)?,
+            match raw.r#type {
+                RawType::Bool => Ty::Bool,
+                RawType::Int => Ty::Int,
+                RawType::String => Ty::Str,
+            },
+        );
+        let default = typed(ty, &raw.default.value)
+            .map_err(|wrong| file.at(raw.default.referenced, format!("the default of `{name}` {wrong}"), None))?;
+        scope.declare(&name, &ty);
+        parameters.push(Parameter { name, ty, about: raw.about.clone(), value: default.clone(), default });
+    }
     let mut lets = Vec::new();
     for (name, scalar) in &raw.r#let.0 {
+        let name = name_of(name)?;
         let expr = file.compile(&scope, scalar, Want::Any)?;
-        scope.bind(name, &expr);
-        lets.push((name.clone(), expr));
+        scope.bind(&name, &expr);
+        lets.push((name, expr));
     }
     let scope = &scope;
-    let optional = |scalar: &Option<Spanned<String>>, want: Want| -> Result<Option<Expr>, RuleError> {
+    let optional = |scalar: &Option<Spanned<String>>, want: Want| -> Result<Option<Expr>, YamlError> {
         scalar.as_ref().map(|s| file.compile(scope, s, want)).transpose()
     };
     let severity = match raw.severity.value.as_str() {
@@ -413,6 +446,7 @@ pub fn parse(
         explains: raw.explains,
         reads,
         custom,
+        parameters,
         lets,
         subject,
     };

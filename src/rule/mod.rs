@@ -5,14 +5,16 @@ pub mod expr;
 pub mod file;
 pub mod functions;
 pub mod page;
+pub mod test;
 pub mod value;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use check::check;
-pub use file::{Rule, RuleError};
+pub use file::{Rule, schema};
 
 use crate::diagnostic::Issue;
+use crate::yaml::YamlError;
 use expr::Language;
 use functions::Subject;
 
@@ -25,6 +27,8 @@ pub struct RuleSet {
     pub rules: Vec<Rule>,
     pub language: Language,
     pub subjects: Vec<Subject>,
+    /// All that were loaded, whether they are among the chosen or not.
+    pub loaded: Vec<(String, Issue)>,
     /// Ids of built-in rules that `--rules` replaced.
     pub replaced: Vec<String>,
 }
@@ -34,7 +38,7 @@ pub struct RuleSet {
 pub enum RulesError {
     /// A mistake in a rule file.
     #[error(transparent)]
-    Rule(Box<RuleError>),
+    Rule(Box<YamlError>),
     /// A file or folder of `--rules` cannot be read.
     #[error("{0}: {1}")]
     Unreadable(String, std::io::Error),
@@ -50,8 +54,8 @@ fn issue_names() -> String {
     Issue::ALL.map(Issue::name).join(", ")
 }
 
-impl From<RuleError> for RulesError {
-    fn from(error: RuleError) -> Self {
+impl From<YamlError> for RulesError {
+    fn from(error: YamlError) -> Self {
         RulesError::Rule(Box::new(error))
     }
 }
@@ -62,7 +66,7 @@ impl RuleSet {
         let subjects = functions::subjects();
         let schemas = crate::snapshot::TABLES.iter().map(|t| (t.schema)()).chain(subjects.iter().map(|s| (s.schema)()));
         let language = Language::new(schemas, functions::all());
-        RuleSet { rules: Vec::new(), language, subjects, replaced: Vec::new() }
+        RuleSet { rules: Vec::new(), language, subjects, loaded: Vec::new(), replaced: Vec::new() }
     }
 
     /// The built-in rules.
@@ -78,7 +82,8 @@ impl RuleSet {
             rules.push(file::parse(&path, id, issue, text, &language, &subjects, false)?);
         }
         rules.sort_by(|a, b| (a.issue, &a.id).cmp(&(b.issue, &b.id)));
-        Ok(RuleSet { rules, language, subjects, replaced: Vec::new() })
+        let loaded = rules.iter().map(|r: &Rule| (r.id.clone(), r.issue)).collect();
+        Ok(RuleSet { rules, language, subjects, loaded, replaced: Vec::new() })
     }
 
     /// Adds the rules of a folder (`<issue>/<id>.yaml`); an id that repeats a built-in one replaces it.
@@ -86,25 +91,8 @@ impl RuleSet {
     /// # Errors
     /// The first mistake, with its place.
     pub fn add(&mut self, folder: &Path) -> Result<(), RulesError> {
-        let unreadable = |path: &Path| {
-            let path = path.display().to_string();
-            move |e| RulesError::Unreadable(path, e)
-        };
-        let mut files = Vec::new();
-        let mut open = vec![folder.to_owned()];
-        while let Some(dir) = open.pop() {
-            for entry in std::fs::read_dir(&dir).map_err(unreadable(&dir))? {
-                let path = entry.map_err(unreadable(&dir))?.path();
-                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-                if path.is_dir() {
-                    open.push(path);
-                } else if (name.ends_with(".yaml") || name.ends_with(".yml")) && !name.contains(".test.") {
-                    files.push(path);
-                }
-            }
-        }
-        files.sort();
-        for path in files {
+        let rule = |name: &str| (name.ends_with(".yaml") || name.ends_with(".yml")) && !name.contains(".test.");
+        for path in files(folder, rule)? {
             let text = std::fs::read_to_string(&path).map_err(unreadable(&path))?;
             let shown = path.display().to_string();
             let issue = path
@@ -119,11 +107,19 @@ impl RuleSet {
                     self.rules[i] = rule;
                     self.replaced.push(id);
                 }
-                None => self.rules.push(rule),
+                None => {
+                    self.loaded.push((id, issue));
+                    self.rules.push(rule);
+                }
             }
         }
         self.rules.sort_by(|a, b| (a.issue, &a.id).cmp(&(b.issue, &b.id)));
         Ok(())
+    }
+
+    /// Whether a rule that was loaded, or its issue, is of this name.
+    pub fn names(&self, name: &str) -> bool {
+        self.loaded.iter().any(|(id, issue)| id == name || issue.name() == name)
     }
 
     /// Keeps the rules that `only` names (all when empty) and drops those that `skip` names.
@@ -134,7 +130,7 @@ impl RuleSet {
         let names = |rule: &Rule, name: &String| rule.id == *name || rule.issue.name() == name;
         for (option, values) in [("only", only), ("skip", skip)] {
             for value in values {
-                if !self.rules.iter().any(|r| names(r, value)) {
+                if !self.names(value) {
                     return Err(RulesError::NoMatch { option, value: value.clone() });
                 }
             }
@@ -143,6 +139,29 @@ impl RuleSet {
             .retain(|r| (only.is_empty() || only.iter().any(|n| names(r, n))) && !skip.iter().any(|n| names(r, n)));
         Ok(())
     }
+}
+
+fn unreadable(path: &Path) -> impl FnOnce(std::io::Error) -> RulesError + use<> {
+    let path = path.display().to_string();
+    move |e| RulesError::Unreadable(path, e)
+}
+
+/// The files below a folder whose names are `wanted`, sorted.
+fn files(folder: &Path, wanted: impl Fn(&str) -> bool) -> Result<Vec<PathBuf>, RulesError> {
+    let mut files = Vec::new();
+    let mut open = vec![folder.to_owned()];
+    while let Some(dir) = open.pop() {
+        for entry in std::fs::read_dir(&dir).map_err(unreadable(&dir))? {
+            let path = entry.map_err(unreadable(&dir))?.path();
+            if path.is_dir() {
+                open.push(path);
+            } else if path.file_name().is_some_and(|name| wanted(&name.to_string_lossy())) {
+                files.push(path);
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::file::{Part, Rule, Severities, Template};
+use super::file::{Parameter, Part, Rule, Severities, Template};
 use super::{RuleSet, functions};
 use crate::diagnostic::{Issue, Severity};
 use crate::report::RuleInfo;
@@ -77,6 +77,13 @@ pub fn explain(rule: &Rule) -> String {
     }
     let _ = writeln!(out, "\n## Why it matters\n\n{}\n", wrap(&source(&rule.because)));
     let _ = writeln!(out, "## What it says\n\n{}\n", wrap(&source(&rule.message)));
+    if !rule.parameters.is_empty() {
+        let _ = writeln!(out, "Parameters (`parameters` of eks-doctor.yaml sets them):\n");
+        for Parameter { name, ty, about, default, .. } in &rule.parameters {
+            let _ = writeln!(out, "    {name}: {} = {}    {about}", self::name(ty), default.shown());
+        }
+        out.push('\n');
+    }
     if let Some(condition) = &rule.condition {
         let _ = writeln!(out, "Applies when:\n\n    {}\n", indent(condition));
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::cluster::Cluster;
 use crate::diagnostic::Resource;
 use crate::shape::{Described, Row, Shape, Str, View};
-use crate::snapshot::{Object, Rec, Spot};
+use crate::snapshot::{Object, Rec, Snapshot, Spot};
 
 /// What a function gives back.
 #[derive(Debug, Clone)]
@@ -20,6 +20,18 @@ pub enum Value {
     At(Spot),
     /// An object that was derived.
     Derived(Arc<dyn Shape>),
+}
+
+impl Value {
+    /// A plain value as a rule file spells it; of objects nothing.
+    pub fn shown(&self) -> String {
+        match self {
+            Value::Bool(v) => v.to_string(),
+            Value::Int(v) => v.to_string(),
+            Value::Str(v) => format!("{:?}", v.as_str()),
+            _ => String::new(),
+        }
+    }
 }
 
 impl From<bool> for Value {
@@ -190,8 +202,8 @@ impl<'a, T: Described> This<'a, T> {
 }
 
 /// The object in a row as a report names it.
-pub fn resource(cluster: &Cluster, row: Row) -> Resource {
-    let tables = &cluster.snapshot.tables;
+pub fn resource(snapshot: &Snapshot, row: Row) -> Resource {
+    let tables = &snapshot.tables;
     let shape = tables.shape(row);
     let text = |field: &str| match shape.field(field) {
         Some(View::Str(s)) if !s.is_empty() => Some(s.to_owned()),

@@ -86,7 +86,15 @@ fn report(findings: Vec<Diagnostic>) -> Report {
         account: None,
         version: None,
     };
-    Report { cluster, findings, skipped: Vec::new(), passed: 84, suppressed: Vec::new(), compared: None }
+    Report {
+        cluster,
+        findings,
+        skipped: Vec::new(),
+        passed: 84,
+        suppressed: Vec::new(),
+        compared: None,
+        warnings: Vec::new(),
+    }
 }
 
 /// A finding of which only the evidence counts.
