@@ -46,7 +46,7 @@ struct Expect {
 }
 
 /// Issues of which every rule has a case; one without fails the test. Rules of others are printed.
-const COMPLETE: &[Issue] = &[Issue::DnsDoesNotResolve, Issue::LoadBalancerNotDeployed];
+const COMPLETE: &[Issue] = &[Issue::PodsGetNoIp, Issue::DnsDoesNotResolve, Issue::LoadBalancerNotDeployed];
 
 fn told(report: &Report) -> String {
     let mut text = String::new();

@@ -14,7 +14,17 @@ use eks_doctor::snapshot::Snapshot;
 fn a_file_that_is_missing_is_no_fault_of_pods_addresses() {
     let rules = RuleSet::built_in().unwrap();
     let mut said = Vec::new();
-    for base in ["healthy", "healthy-custom-networking", "healthy-prefix", "healthy-pod-groups"] {
+    for base in [
+        "healthy",
+        "healthy-private",
+        "healthy-custom-networking",
+        "healthy-prefix",
+        "healthy-pod-groups",
+        "healthy-fargate",
+        "healthy-ipv6",
+        "healthy-karpenter",
+        "healthy-auto-mode",
+    ] {
         let all = change::documents(base);
         for (left_out, _) in &all {
             let snapshot =

@@ -79,8 +79,11 @@ impl Cluster {
         self.eks().is_ok_and(|e| e.value.computeConfig.as_ref().is_some_and(|c| c.enabled == Some(true)))
     }
 
-    /// Whether pods and nodes use IPv6 addresses.
+    /// Whether pods and nodes use IPv6 addresses; without the cluster's answer, as aws-node is set.
     pub fn is_ipv6(&self) -> bool {
-        self.eks().is_ok_and(|e| e.value.kubernetesNetworkConfig.ipFamily == "ipv6")
+        match self.eks() {
+            Ok(eks) => eks.value.kubernetesNetworkConfig.ipFamily == "ipv6",
+            Err(_) => self.cni().ok().flatten().is_some_and(|cni| cni.ipv6()),
+        }
     }
 }

@@ -55,7 +55,10 @@ fn default_of(name: &str) -> &'static str {
 impl Cluster {
     /// Settings that are on and that this version does not know.
     pub fn settings_too_new(&self, cni: &Cni<'_>) -> Known<Vec<Str>> {
-        let on: Vec<_> = SINCE.iter().filter(|(name, _)| cni.on(name)).collect();
+        // Without a tagged subnet it does not matter whether aws-node looks for one.
+        let tagged = || self.snapshot.tables.subnets.iter().any(|s| tag(&s.Tags, "kubernetes.io/role/cni").is_some());
+        let matters = |name: &str| name != "ENABLE_SUBNET_DISCOVERY" || tagged();
+        let on: Vec<_> = SINCE.iter().filter(|(name, _)| cni.on(name) && matters(name)).collect();
         let Some(version) = cni.version.filter(|_| !on.is_empty()) else {
             return if on.is_empty() { Ok(Vec::new()) } else { Err(version_unknown()) };
         };

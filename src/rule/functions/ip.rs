@@ -496,6 +496,18 @@ pub(super) fn functions() -> Vec<Function> {
             "True; unknown when the limits of the instance type were not recorded.",
             |c, this, _| c.limits(&this.instanceType).map(|_| true.into()),
         ),
+        method::<eks::Addon>(
+            "daemonSets",
+            &[],
+            Ty::List(&Ty::Object("DaemonSet")),
+            &["k8s:daemonsets.apps"],
+            "The daemon set that the add-on runs, as far as recorded.",
+            |c, this, _| {
+                let name = if this.addonName == "vpc-cni" { "aws-node" } else { this.addonName.as_str() };
+                let found = c.snapshot.tables.daemon_sets.get(&format!("kube-system/{name}"));
+                Ok(found.into_iter().collect::<Vec<_>>().into())
+            },
+        ),
         method::<NetworkPolicy>(
             "barePods",
             &[],
