@@ -396,6 +396,12 @@ impl Cluster {
     fn deaf_port(&self, service: &Service, pods: &[Rec<'_, Pod>]) -> Option<String> {
         let text = self.snapshot.tables.config_maps.get("kube-system/coredns")?.value.data.get("Corefile")?;
         let blocks = super::corefile::parse(text).ok()?;
+        let containers = pods.iter().flat_map(|p| &p.value.spec.containers);
+        let mut words = containers.flat_map(|c| c.command.iter().chain(&c.args));
+        if words.any(|w| w == "-p" || w.contains("dns.port")) {
+            // The default port is another one.
+            return None;
+        }
         let port = service.spec.ports.iter().find(|p| p.port == Some(53) && p.protocol == "UDP")?;
         let target = match port.targetPort.as_int() {
             Some(number) => number,

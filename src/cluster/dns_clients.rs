@@ -56,7 +56,8 @@ impl Cluster {
             let affected = if branch || class.nodes.is_empty() { class.pods.clone() } else { class.nodes.clone() };
             let name = self.class_name(&class, &workers, first_interface);
             let groups = class.groups.clone();
-            clients.push(Client { ends, base, groups, name, now: true, affected });
+            let over_tcp = local && class.kind != PodKind::Fargate;
+            clients.push(Client { ends, base, groups, name, now: true, over_tcp, affected });
         }
         // Nodes on which no such pod runs yet.
         let mut rest: BTreeMap<(Str, Vec<Str>), Vec<&Arc<Worker>>> = BTreeMap::new();
@@ -76,7 +77,7 @@ impl Cluster {
             let base = ends.first().map(|e: &(End, Option<Row>)| e.0.clone());
             let affected = workers.iter().filter_map(|w| w.node.map(|n| n.row).or(w.instance.map(|i| i.row))).collect();
             let name = nodes_name(self, &workers);
-            clients.push(Client { ends, base, groups, name, now: false, affected });
+            clients.push(Client { ends, base, groups, name, now: false, over_tcp: local, affected });
         }
         for placement in self.placements()?.iter().filter(|p| p.instances.is_empty() && p.nodes.is_empty()) {
             let subnet = self.snapshot.tables.subnets.at(placement.subnet.row.index);
@@ -86,7 +87,12 @@ impl Cluster {
                 .map(|g| self.snapshot.tables.security_groups.at(g.row.index).GroupId.clone())
                 .collect();
             groups.sort();
-            if groups.is_empty() || (custom && placement.kind != "fargate") {
+            // Which groups a launch template gives cannot be told when nobody looked at it.
+            let unread = placement.nodegroup.is_some_and(|n| {
+                let chosen = &self.snapshot.tables.nodegroups.at(n.row.index).value.launchTemplate;
+                chosen.as_ref().is_some_and(|t| self.launch_template(&t.id, &t.version).is_none())
+            });
+            if groups.is_empty() || unread || (custom && placement.kind != "fargate") {
                 continue;
             }
             if !seen.insert((subnet.SubnetId.clone(), groups.clone())) {
@@ -114,6 +120,7 @@ impl Cluster {
                 groups,
                 name: format!("{} in {}", owner, subnet.SubnetId),
                 now: false,
+                over_tcp: local && placement.kind != "fargate",
                 affected: vec![placement.subnet.row],
             });
         }

@@ -54,6 +54,8 @@ derived! {
         /// Whether somebody suffers now, or only who comes later.
         now: bool,
         affected: Vec<AnyLink>,
+        /// All who ask do so by TCP: NodeLocal DNSCache does on behalf of the pods of its node.
+        overTcp: bool,
         /// What the network ACL does not let through, when one decides.
         gaps: Vec<AclGap>,
         reach: Reach,
@@ -71,6 +73,8 @@ pub(super) struct Client {
     pub groups: Vec<Str>,
     pub name: String,
     pub now: bool,
+    /// NodeLocal DNSCache asks for them, by TCP (its `force_tcp`).
+    pub over_tcp: bool,
     pub affected: Vec<Row>,
 }
 
@@ -253,6 +257,7 @@ impl Cluster {
                         groups: class.groups.clone(),
                         name: "CoreDNS".to_owned(),
                         now: true,
+                        over_tcp: false,
                         affected: class.pods.clone(),
                     };
                     self.add_client(path, &client);
@@ -311,6 +316,7 @@ impl Cluster {
                         groups: class.groups.clone(),
                         name: "CoreDNS".to_owned(),
                         now: false,
+                        over_tcp: false,
                         affected: class.pods.clone(),
                     };
                     self.add_client(path, &client);
@@ -331,6 +337,7 @@ impl Cluster {
         all.extend(custom.iter().filter_map(|c| c.parse::<IpAddr>().ok()));
         if custom.is_empty() {
             all.push(IpAddr::from([169, 254, 169, 253]));
+            all.extend(self.is_ipv6().then(|| IpAddr::from([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x253])));
             let vpc = self.vpc_id().ok().and_then(|id| self.snapshot.find::<Vpc>(&id).ok());
             let base = vpc.and_then(|v| v.value.CidrBlock.parse::<ipnet::Ipv4Net>().ok());
             all.extend(base.and_then(|b| u32::from(b.network()).checked_add(2)).map(|a| IpAddr::V4(a.into())));
@@ -432,6 +439,7 @@ impl Cluster {
             servers: 0,
             now: false,
             affected: Vec::new(),
+            overTcp: true,
             gaps: Vec::new(),
             reach: Reach::new(trace.clone()),
         }
@@ -445,6 +453,7 @@ impl Cluster {
         let groups = self.group_links(client.groups.iter().map(Str::as_str));
         path.clientGroups.extend(groups.into_iter().filter(|g| !path.clientGroups.contains(g)).collect::<Vec<_>>());
         path.now |= client.now;
+        path.overTcp &= client.over_tcp;
         let known: BTreeSet<Row> = path.affected.iter().map(|a| a.0).collect();
         path.affected.extend(client.affected.iter().filter(|r| !known.contains(r)).map(|r| AnyLink(*r)));
     }
