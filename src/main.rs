@@ -326,6 +326,7 @@ fn rules(args: &cli::RulesArgs) -> Result<ExitCode, Trouble> {
     match args.what {
         Some(RulesCommand::Functions) => print(&page::functions())?,
         Some(RulesCommand::Shapes) => print(&page::shapes(&rules))?,
+        None if args.format == cli::RulesFormat::Markdown => print(&page::book(&rules))?,
         None => print(&page::list(&rules))?,
     }
     Ok(ExitCode::SUCCESS)
