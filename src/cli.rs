@@ -246,8 +246,17 @@ pub struct Selection {
 pub struct RulesArgs {
     #[command(subcommand)]
     pub what: Option<RulesCommand>,
+    /// A list for the eye, or every rule explained as a Markdown page
+    #[arg(long, value_enum, default_value_t = RulesFormat::Text)]
+    pub format: RulesFormat,
     #[command(flatten)]
     pub rules: Selection,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RulesFormat {
+    Text,
+    Markdown,
 }
 
 #[derive(Debug, Subcommand)]

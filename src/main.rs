@@ -470,6 +470,7 @@ fn rules(args: &cli::RulesArgs) -> Result<ExitCode, Trouble> {
         Some(RulesCommand::Schema) => print(&eks_doctor::rule::schema())?,
         Some(RulesCommand::Functions) => print(&page::functions())?,
         Some(RulesCommand::Shapes) => print(&page::shapes(&rules))?,
+        None if args.format == cli::RulesFormat::Markdown => print(&page::book(&rules))?,
         None => print(&page::list(&rules))?,
     }
     Ok(ExitCode::SUCCESS)

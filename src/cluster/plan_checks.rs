@@ -18,16 +18,14 @@ use crate::shape::{Link, Row, Str, derived};
 use crate::snapshot::{Known, Missing};
 
 derived! {
-    /// A webhook of the AWS Load Balancer Controller that nothing answers: its service is gone or has no endpoint.
+    /// Webhooks of the AWS Load Balancer Controller that nothing answers: their service is gone or has no endpoint.
     DeadWebhook {
-        /// The name of the configuration.
-        configuration: Str,
         mutating: Vec<Link<MutatingWebhookConfiguration>>,
         validating: Vec<Link<ValidatingWebhookConfiguration>>,
         /// `namespace/name` of the service.
         service: Str,
         /// The service, when it is there.
-        found: Option<Link<Service>>,
+        found: Vec<Link<Service>>,
         /// What is asked of it: `services`, `ingresses` ...
         resources: Vec<Str>,
     }
@@ -285,7 +283,7 @@ impl Cluster {
             })
         };
         let mut found: Vec<DeadWebhook> = Vec::new();
-        let mut look = |name: &Str, webhooks: &[Webhook], row: Row| {
+        let mut look = |webhooks: &[Webhook], row: Row| {
             for webhook in webhooks.iter().filter(|w| w.name.ends_with(".elbv2.k8s.aws") && w.failurePolicy != "Ignore")
             {
                 let Some(service) = &webhook.clientConfig.service else { continue };
@@ -294,33 +292,36 @@ impl Cluster {
                 if there.is_some() && (!ready || answered(&id)) {
                     continue;
                 }
-                let mutates = row.table == crate::snapshot::TableId::MutatingWebhooks;
-                let at = match found.iter().position(|f| f.configuration == *name && f.mutating.is_empty() != mutates) {
-                    Some(at) => at,
-                    None => {
-                        found.push(DeadWebhook {
-                            configuration: name.clone(),
-                            mutating: mutates.then(|| Link::new(row)).into_iter().collect(),
-                            validating: (!mutates).then(|| Link::new(row)).into_iter().collect(),
-                            service: id,
-                            found: there.map(|s| Link::new(s.row)),
-                            resources: Vec::new(),
-                        });
-                        found.len() - 1
-                    }
-                };
+                let at = found.iter().position(|f| f.service == id).unwrap_or_else(|| {
+                    found.push(DeadWebhook {
+                        mutating: Vec::new(),
+                        validating: Vec::new(),
+                        service: id,
+                        found: there.iter().map(|s| Link::new(s.row)).collect(),
+                        resources: Vec::new(),
+                    });
+                    found.len() - 1
+                });
+                let dead = &mut found[at];
+                if row.table == crate::snapshot::TableId::MutatingWebhooks {
+                    dead.mutating.push(Link::new(row));
+                    dead.mutating.dedup();
+                } else {
+                    dead.validating.push(Link::new(row));
+                    dead.validating.dedup();
+                }
                 for resource in webhook.rules.iter().flat_map(|r| r.resources.iter()) {
-                    if !found[at].resources.contains(resource) {
-                        found[at].resources.push(resource.clone());
+                    if !dead.resources.contains(resource) {
+                        dead.resources.push(resource.clone());
                     }
                 }
             }
         };
-        for configuration in mutating.iter().flat_map(|t| t.iter()) {
-            look(&configuration.value.metadata.name, &configuration.value.webhooks, configuration.row);
-        }
         for configuration in validating.iter().flat_map(|t| t.iter()) {
-            look(&configuration.value.metadata.name, &configuration.value.webhooks, configuration.row);
+            look(&configuration.value.webhooks, configuration.row);
+        }
+        for configuration in mutating.iter().flat_map(|t| t.iter()) {
+            look(&configuration.value.webhooks, configuration.row);
         }
         Ok(found.into_iter().map(Arc::new).collect())
     }

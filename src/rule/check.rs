@@ -1,6 +1,6 @@
 //! Running rules: every rule on every object that it matches, with three outcomes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
@@ -116,27 +116,30 @@ fn join_same_faults(findings: &mut Vec<Diagnostic>) {
 fn attach(cluster: &Cluster, rules: &RuleSet, symptoms: Vec<Diagnostic>, findings: &mut Vec<Diagnostic>) {
     let mut alone = Vec::new();
     for symptom in symptoms {
-        let mut around = symptom.clone();
-        around.affected.extend(surroundings(cluster, &symptom));
+        let around = Around::new(cluster, &symptom);
         let declared = |f: &Diagnostic| {
             rules.rules.iter().any(|r| r.id == f.rule && r.issue == f.issue && r.explains.contains(&symptom.rule))
         };
         let cause = findings
             .iter_mut()
             .filter(|f| f.severity == Severity::Error || (f.issue == symptom.issue && f.severity <= symptom.severity))
-            .filter(|f| declared(f) || explains(f, &symptom, &around))
+            .filter(|f| declared(f) || around.explained_by(f))
             .min_by_key(|f| {
-                (!shares(f, &symptom), f.issue != symptom.issue, f.severity, f.rule.clone(), f.resource.clone())
+                (!around.shares(f), f.issue != symptom.issue, f.severity, f.rule.clone(), f.resource.clone())
             });
         match cause {
             Some(cause) => {
+                drop(around);
                 for evidence in symptom.evidence {
                     if !cause.evidence.contains(&evidence) && cause.evidence.len() < 8 {
                         cause.evidence.push(Evidence { text: format!("symptom: {}", evidence.text), ..evidence });
                     }
                 }
             }
-            None => alone.push(symptom),
+            None => {
+                drop(around);
+                alone.push(symptom);
+            }
         }
     }
     for symptom in &mut alone {
@@ -146,54 +149,64 @@ fn attach(cluster: &Cluster, rules: &RuleSet, symptoms: Vec<Diagnostic>, finding
 }
 
 fn objects(finding: &Diagnostic) -> impl Iterator<Item = &Resource> {
-    finding.affected.iter().chain([&finding.resource])
+    // All name the cluster sooner or later.
+    finding.affected.iter().chain([&finding.resource]).filter(|o| o.kind != "Cluster")
 }
 
-/// Whether two findings name the same object. All name the cluster sooner or later.
-fn shares(a: &Diagnostic, b: &Diagnostic) -> bool {
-    objects(a).filter(|o| o.kind != "Cluster").any(|o| objects(b).any(|p| o == p))
+/// What a symptom is about, and what lies around it.
+struct Around<'a> {
+    issue: Issue,
+    objects: HashSet<&'a Resource>,
+    kinds: HashSet<&'a str>,
+    /// The nodes, instances and subnets on which its pods and nodes stand.
+    places: HashSet<Resource>,
 }
 
-/// Whether a finding explains a symptom: they name the same object (`around`: or where the symptom's pods and nodes
-/// stand); or both are of one issue and they do not name different objects of one kind. What keeps nodes away explains
-/// the symptoms of pods that stand on no node.
-fn explains(cause: &Diagnostic, symptom: &Diagnostic, around: &Diagnostic) -> bool {
-    if shares(cause, around) {
-        return true;
-    }
-    if cause.issue == symptom.issue {
-        return !objects(cause).any(|o| o.kind != "Cluster" && objects(symptom).any(|p| p.kind == o.kind));
-    }
-    let pods = || objects(symptom).any(|o| matches!(o.kind.as_str(), "Pod" | "Deployment" | "DaemonSet"));
-    cause.issue == Issue::NodesCannotJoin && pods() && !objects(around).any(|o| o.kind == "Node")
-}
-
-/// Where the pods and nodes of a finding stand: nodes, instances and subnets.
-fn surroundings(cluster: &Cluster, finding: &Diagnostic) -> Vec<Resource> {
-    let tables = &cluster.snapshot.tables;
-    let mut nodes: Vec<&str> = Vec::new();
-    for object in objects(finding) {
-        match object.kind.as_str() {
-            "Pod" => nodes.extend(tables.pods.get(&object.id).map(|p| p.value.spec.nodeName.as_str())),
-            "Node" => nodes.push(&object.id),
-            _ => {}
+impl<'a> Around<'a> {
+    fn new(cluster: &Cluster, symptom: &'a Diagnostic) -> Around<'a> {
+        let tables = &cluster.snapshot.tables;
+        let objects: HashSet<&Resource> = objects(symptom).collect();
+        let mut names: HashSet<&str> = HashSet::new();
+        for object in &objects {
+            match object.kind.as_str() {
+                "Pod" => names.extend(tables.pods.get(&object.id).map(|p| p.value.spec.nodeName.as_str())),
+                "Node" | "Instance" => {
+                    names.insert(&object.id);
+                }
+                _ => {}
+            }
         }
+        let mut places = HashSet::new();
+        for worker in cluster.workers().unwrap_or_default() {
+            let instance = worker.instance.map(|i| tables.instances.at(i.row.index).value.InstanceId.as_str());
+            if names.contains(worker.name.as_str()) || instance.is_some_and(|i| names.contains(i)) {
+                places.extend(worker.node.map(|n| resource(&cluster.snapshot, n.row)));
+                places.extend(worker.instance.map(|i| resource(&cluster.snapshot, i.row)));
+                places.extend(worker.subnet.map(|s| resource(&cluster.snapshot, s.row)));
+            }
+        }
+        let kinds = objects.iter().map(|o| o.kind.as_str()).collect();
+        Around { issue: symptom.issue, objects, kinds, places }
     }
-    let workers = cluster.workers().unwrap_or_default();
-    let instance = |object: &Resource, worker: &crate::cluster::worker::Worker| {
-        object.kind == "Instance"
-            && worker.instance.is_some_and(|i| tables.instances.at(i.row.index).value.InstanceId == object.id)
-    };
-    let mut found = Vec::new();
-    for worker in workers
-        .iter()
-        .filter(|w| nodes.contains(&w.name.as_str()) || objects(finding).any(|object| instance(object, w)))
-    {
-        found.extend(worker.node.map(|n| resource(&cluster.snapshot, n.row)));
-        found.extend(worker.instance.map(|i| resource(&cluster.snapshot, i.row)));
-        found.extend(worker.subnet.map(|s| resource(&cluster.snapshot, s.row)));
+
+    /// Whether a finding names one of its objects.
+    fn shares(&self, finding: &Diagnostic) -> bool {
+        objects(finding).any(|o| self.objects.contains(o))
     }
-    found
+
+    /// Whether a finding explains it: they name the same object, or the finding names where its pods and nodes stand; or
+    /// both are of one issue and do not name different objects of one kind. What keeps nodes away explains the symptoms
+    /// of pods that stand on no node.
+    fn explained_by(&self, finding: &Diagnostic) -> bool {
+        if objects(finding).any(|o| self.objects.contains(o) || self.places.contains(o)) {
+            return true;
+        }
+        if finding.issue == self.issue {
+            return !objects(finding).any(|o| self.kinds.contains(o.kind.as_str()));
+        }
+        let pods = ["Pod", "Deployment", "DaemonSet"].iter().any(|kind| self.kinds.contains(kind));
+        finding.issue == Issue::NodesCannotJoin && pods && !self.places.iter().any(|o| o.kind == "Node")
+    }
 }
 
 fn subjects(cluster: &Arc<Cluster>, rule: &Rule, derived: &[Subject]) -> Known<Vec<Handle>> {

@@ -67,6 +67,49 @@ pub fn list(rules: &RuleSet) -> String {
     out
 }
 
+/// Text without its expressions: `subnet … has … free addresses`.
+fn prose(template: &Template) -> String {
+    let parts = template.0.iter().map(|part| match part {
+        Part::Text(text) => text.as_str(),
+        Part::Expr(_) => "…",
+    });
+    let text = parts.collect::<String>();
+    let words: Vec<&str> = text.split_whitespace().collect();
+    words.join(" ").replace('|', "\\|").replace('<', "\\<").replace("… …", "…")
+}
+
+/// Every rule as a section of one Markdown page: `docs/rules.md`.
+pub fn book(rules: &RuleSet) -> String {
+    let mut out = String::from(
+        "# Rules\n\nMade from the rule files by `eks-doctor rules --format markdown > docs/rules.md`. \
+         `eks-doctor explain <rule>` shows a rule with its\nexpressions and commands; \
+         [writing-rules.md](writing-rules.md) says how one is written. `…` stands for what the snapshot tells.\n\n\
+         Severity: *error* breaks now, *warning* breaks under growth or change, *info* is advice, *varies* depends on what \
+         is found.\nA *symptom* is told with the finding that explains it, alone when none does.\n",
+    );
+    for issue in Issue::ALL {
+        let of_issue: Vec<&Rule> = rules.rules.iter().filter(|r| r.issue == issue).collect();
+        let _ = writeln!(out, "\n## {} ({} rules)\n", issue.name(), of_issue.len());
+        let _ = writeln!(out, "| rule | severity | fault |\n|---|---|---|");
+        for rule in &of_issue {
+            let symptom = if rule.symptom { ", symptom" } else { "" };
+            let title = rule.title.replace('|', "\\|");
+            let _ = writeln!(out, "| [{0}](#{0}) | {1}{symptom} | {title} |", rule.id, severity(rule));
+        }
+        for rule in of_issue {
+            let _ = writeln!(out, "\n### {}\n\n{}.\n", rule.id, rule.title);
+            let _ = writeln!(out, "{}\n", wrap(&prose(&rule.because)));
+            let _ = writeln!(out, "Says: {}\n", wrap(&prose(&rule.message)));
+            let mut titles: Vec<String> = rule.fixes.iter().map(|f| prose(&f.title)).collect();
+            titles.dedup();
+            let _ = writeln!(out, "Mend it: {}.\n", wrap(&titles.join("; ")));
+            let reads: Vec<&str> = rule.reads.iter().copied().collect();
+            let _ = writeln!(out, "Looks at {}; reads {}. [More]({})", rule.shape, wrap(&reads.join(", ")), rule.docs);
+        }
+    }
+    out
+}
+
 /// The page of a rule, in Markdown that reads well as plain text.
 pub fn explain(rule: &Rule) -> String {
     let mut out = String::new();

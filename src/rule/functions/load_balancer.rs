@@ -14,7 +14,7 @@ use crate::cluster::target_group::{BindingGap, BoundTargetGroup, ClientGap};
 use crate::cluster::targets::{LoadBalancerPath, TargetGroups};
 use crate::shape::ec2::{SecurityGroup, Subnet};
 use crate::shape::eks;
-use crate::shape::k8s::{DaemonSet, Event, Ingress, IngressClass, Namespace};
+use crate::shape::k8s::{DaemonSet, Event, Ingress, IngressClass, Namespace, ServiceAccount};
 use crate::shape::{Described, Shape};
 use crate::snapshot::{Known, Missing};
 
@@ -87,9 +87,19 @@ pub(super) fn functions() -> Vec<Function> {
             "hasMaker",
             &[],
             BOOL,
-            &["k8s:deployments.apps"],
-            "Whether the controller that it asks is deployed.",
-            |c, this, _| Ok((this.maker != "controller" || !c.controllers()?.is_empty()).into()),
+            &["k8s:deployments.apps", "eks:DescribeCluster"],
+            "Whether the controller that it asks is deployed, or EKS Auto Mode is on.",
+            |c, this, _| {
+                Ok(match this.maker.as_str() {
+                    "controller" => !c.controllers()?.is_empty(),
+                    "auto" => {
+                        c.eks()?;
+                        c.auto_mode()
+                    }
+                    _ => true,
+                }
+                .into())
+            },
         ),
         method::<LoadBalancerPlan>(
             "addressKey",
@@ -248,6 +258,17 @@ pub(super) fn functions() -> Vec<Function> {
             &["k8s:serviceaccounts", "eks:ListPodIdentityAssociations"],
             "The credentials that its service account gives it.",
             |c, this, _| Ok(Arc::new(c.controller_identity(this.value)?).into()),
+        ),
+        method::<LoadBalancerController>(
+            "serviceAccountExists",
+            &[],
+            BOOL,
+            &["k8s:serviceaccounts"],
+            "Whether its service account is there.",
+            |c, this, _| {
+                let id = format!("{}/{}", this.namespace, this.serviceAccount);
+                Ok(c.snapshot.table::<ServiceAccount>()?.get(&id).is_some().into())
+            },
         ),
         method::<LoadBalancerController>(
             "trust",
