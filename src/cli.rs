@@ -95,7 +95,7 @@ pub struct Live {
     #[arg(long)]
     pub no_kubernetes: bool,
     /// For how many seconds to read at most; what is not there by then is skipped
-    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 180)]
     pub timeout: u64,
     /// Tell on standard error what is read (-vv: and what the SDKs do)
     #[arg(short, long, action = clap::ArgAction::Count)]

@@ -102,6 +102,7 @@ pub fn join(mut checked: Vec<(Report, Arc<Snapshot>)>) -> (Report, Arc<Snapshot>
             if let Some(trace) = finding.trace.as_mut().filter(|_| !same) {
                 trace.forward.iter_mut().chain(&mut trace.back).for_each(|hop| hop.spot = None);
             }
+            finding.message = format!("{name}: {}", finding.message);
             finding.cluster = Some(name.clone());
             finding
         }));

@@ -32,7 +32,6 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponentsBuilder
 use aws_smithy_runtime_api::client::runtime_plugin::StaticRuntimePlugin;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::config_bag::Layer;
-use aws_smithy_types::error::display::DisplayErrorContext;
 use aws_smithy_types::error::metadata::{ErrorMetadata, ProvideErrorMetadata};
 use aws_smithy_types::retry::{RetryConfig, RetryMode};
 use aws_smithy_types::timeout::TimeoutConfig;
@@ -52,7 +51,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// How long one try of a call may take.
 const TRY: Duration = Duration::from_secs(20);
 /// How long a call may take with all its tries.
-const CALL: Duration = Duration::from_secs(60);
+const CALL: Duration = Duration::from_secs(90);
 /// How often a call is tried, when the configuration does not ask for more.
 const TRIES: u32 = 8;
 
@@ -277,9 +276,18 @@ impl Call {
         path
     }
 
+    /// The name of the answer's file, where the operation is asked once for each argument.
+    pub fn file(&self) -> Option<String> {
+        let argument = self.argument.as_deref()?;
+        // Of an inline policy, the role and the policy.
+        Some(if self.operation == "GetRolePolicy" { argument.replace('/', ".") } else { argument.to_owned() })
+    }
+
     pub fn failure(&self, code: &str, message: &str) -> Failure {
         let (code, message) = (code.to_owned(), message.to_owned());
-        Failure { operation: self.read(), argument: self.argument.clone(), code, message }
+        // Rules know an association by its service account.
+        let argument = self.argument.clone().filter(|_| self.operation != "DescribePodIdentityAssociation");
+        Failure { operation: self.read(), argument, code, message }
     }
 
     /// How the operation is asked for a page, and the most that it gives at once. The others answer in one piece, or
@@ -293,7 +301,11 @@ impl Call {
             (Service::Ec2, "DescribeEgressOnlyInternetGateways") => Some(("MaxResults", 255)),
             (
                 Service::Ec2,
-                "DescribeAddresses" | "DescribeAvailabilityZones" | "DescribeInstanceTypes" | "DescribeVpcAttribute",
+                "DescribeAddresses"
+                | "DescribeAvailabilityZones"
+                | "DescribeInstanceTypes"
+                | "DescribeVpcAttribute"
+                | "SearchTransitGatewayRoutes",
             ) => None,
             (Service::Ec2, _) => Some(("MaxResults", 1000)),
             (Service::Autoscaling, _) => Some(("MaxRecords", 100)),
@@ -478,9 +490,9 @@ impl Failed {
                 ("TimedOut", "no connection in time".to_owned())
             }
             SdkError::DispatchFailure(failure) if failure.as_connector_error().is_some() => {
-                ("NoConnection", DisplayErrorContext(error).to_string())
+                ("NoConnection", super::told(error))
             }
-            other => ("Failed", DisplayErrorContext(other).to_string()),
+            other => ("Failed", super::told(other)),
         };
         Failed { code: code.to_owned(), message }
     }
@@ -565,7 +577,8 @@ impl Aws {
             loader = loader.region(Region::new(region.clone()));
         }
         let config = loader.load().await;
-        let region = config.region().map(|r| r.as_ref().to_owned()).ok_or(AccessError::NoRegion)?;
+        let region =
+            config.region().map(|r| r.as_ref().to_owned()).filter(|r| !r.is_empty()).ok_or(AccessError::NoRegion)?;
         let mut provider =
             config.credentials_provider().ok_or_else(|| AccessError::NoCredentials("none".to_owned()))?;
         if let Some(role) = &access.role_arn {
@@ -584,7 +597,7 @@ impl Aws {
 
     /// The credentials, as they are now.
     pub async fn credentials(&self) -> Result<Credentials, Failed> {
-        let failed = |e| Failed { code: "NoCredentials".to_owned(), message: DisplayErrorContext(e).to_string() };
+        let failed = |e| Failed { code: "NoCredentials".to_owned(), message: super::told(&e) };
         self.provider.provide_credentials().await.map_err(failed)
     }
 
@@ -658,7 +671,8 @@ impl Aws {
         components.set_identity_resolver(sigv4::SCHEME_ID, SharedIdentityResolver::new(self.provider.clone()));
         let (asked, answered) = (call.clone(), call.clone());
         Operation::builder()
-            .service_name(call.service.name())
+            // Throttling is counted by action, so one that is throttled does not slow the others.
+            .service_name(call.read())
             .operation_name(call.operation)
             .endpoint_url(&endpoint)
             .http_client(self.http.clone())
@@ -705,8 +719,7 @@ fn http_client() -> SharedHttpClient {
 
 /// Says what is wrong with credentials, and what to do about it.
 fn explain(access: &Access, error: &CredentialsError) -> AccessError {
-    let text = DisplayErrorContext(error).to_string();
-    let text = text.split(" (").next().unwrap_or(&text).to_owned();
+    let text = super::told(error);
     let all = format!("{error:?}");
     if all.contains("Sso") || all.contains("sso") {
         let profile = access.profile.clone().or_else(|| std::env::var("AWS_PROFILE").ok());
@@ -715,5 +728,81 @@ fn explain(access: &Access, error: &CredentialsError) -> AccessError {
     match error {
         CredentialsError::CredentialsNotLoaded(_) => AccessError::NoCredentials(text),
         _ => AccessError::Credentials(text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operations_are_called_as_the_cli_calls_them() {
+        for (service, operation, path) in [
+            (Service::Ec2, "DescribeVpcs", "ec2/describe-vpcs"),
+            (Service::Ec2, "GetSubnetCidrReservations", "ec2/get-subnet-cidr-reservations"),
+            (Service::Iam, "ListOpenIDConnectProviders", "iam/list-open-id-connect-providers"),
+            (Service::Elbv2, "DescribeTargetHealth", "elbv2/describe-target-health"),
+        ] {
+            assert_eq!(Call::form(service, operation).path(), path);
+        }
+    }
+
+    #[test]
+    fn a_request_asks_for_pages_and_filters() {
+        let call = Call::ec2("DescribeSubnets").filter("vpc-id", &["vpc-1"]).filter("state", &["a", "b c"]);
+        let request = call.http(Some("to/ken")).unwrap();
+        let body = std::str::from_utf8(request.body().bytes().unwrap()).unwrap();
+        assert_eq!(
+            body,
+            "Action=DescribeSubnets&Version=2016-11-15&Filter.1.Name=vpc-id&Filter.1.Value.1=vpc-1&Filter.2.Name=state\
+             &Filter.2.Value.1=a&Filter.2.Value.2=b%20c&MaxResults=1000&NextToken=to%2Fken"
+        );
+        let call = Call::form(Service::Autoscaling, "DescribeAutoScalingGroups").filter("tag-key", &["k"]);
+        let request = call.http(None).unwrap();
+        let body = std::str::from_utf8(request.body().bytes().unwrap()).unwrap();
+        assert!(body.contains("&Filters.member.1.Name=tag-key&Filters.member.1.Values.member.1=k&"), "{body}");
+        let call = Call::eks("DescribeAccessEntry", "prod", &["access-entries", "arn:aws:iam::1:role/a/b"]);
+        let request = call.http(None).unwrap();
+        assert_eq!(request.uri(), "/clusters/prod/access-entries/arn%3Aaws%3Aiam%3A%3A1%3Arole%2Fa%2Fb");
+        let request = Call::eks("ListInsights", "prod", &["insights"]).http(Some("t")).unwrap();
+        assert_eq!(request.method(), "POST");
+        assert_eq!(request.body().bytes().unwrap(), br#"{"maxResults":100,"nextToken":"t"}"#);
+    }
+
+    #[test]
+    fn refusals_say_code_and_message() {
+        let refusal = |status: u16, kind: Option<&str>, body: &'static str| {
+            let mut response = http::Response::builder().status(status);
+            if let Some(kind) = kind {
+                response = response.header("x-amzn-errortype", kind);
+            }
+            let response = HttpResponse::try_from(response.body(SdkBody::from(body)).unwrap()).unwrap();
+            let Refusal(meta) = Refusal::of(&response, body.as_bytes());
+            (meta.code().unwrap().to_owned(), meta.message().unwrap().to_owned())
+        };
+        let told = |code: &str, message: &str| (code.to_owned(), message.to_owned());
+        let ec2 = "<Response><Errors><Error><Code>UnauthorizedOperation</Code><Message>no &lt;you&gt;</Message></Error></Errors></Response>";
+        assert_eq!(refusal(403, None, ec2), told("UnauthorizedOperation", "no <you>"));
+        let eks = r#"{"message": "No cluster found"}"#;
+        assert_eq!(
+            refusal(404, Some("ResourceNotFoundException:http://x"), eks),
+            told("ResourceNotFoundException", "No cluster found")
+        );
+        let kms = r#"{"__type": "com.amazonaws.kms#NotFoundException", "Message": "gone"}"#;
+        assert_eq!(refusal(400, None, kms), told("NotFoundException", "gone"));
+        assert_eq!(refusal(502, None, "<html>bad</html>").0, "Http502");
+    }
+
+    #[test]
+    fn regions_lie_in_partitions() {
+        for (region, name, domain) in [
+            ("us-west-2", "aws", "amazonaws.com"),
+            ("cn-north-1", "aws-cn", "amazonaws.com.cn"),
+            ("us-gov-east-1", "aws-us-gov", "amazonaws.com"),
+            ("us-isob-east-1", "aws-iso-b", "sc2s.sgov.gov"),
+            ("eusc-de-east-1", "aws-eusc", "amazonaws.eu"),
+        ] {
+            assert_eq!((partition(region).name, partition(region).domain), (name, domain));
+        }
     }
 }

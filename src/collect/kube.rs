@@ -9,7 +9,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::aws::Failed;
-use super::token;
+use super::{token, told};
 
 /// Objects asked for at once.
 const PAGE: usize = 1000;
@@ -171,6 +171,8 @@ impl Api {
         let mut config = config.map_err(|e| failed("Kubeconfig", told(&e)))?;
         config.connect_timeout = Some(CONNECT);
         config.read_timeout = Some(ANSWER);
+        // Dropped connections are tried again, too: see `get`.
+        config.default_retry = false;
         let server = config.cluster_url.to_string();
         let client = Client::try_from(config).map_err(|e| failed("Kubeconfig", told(&e)))?;
         Ok(Api { client, server })
@@ -368,20 +370,6 @@ impl List {
 
 fn failed(code: &str, message: String) -> Failed {
     Failed { code: code.to_owned(), message }
-}
-
-/// An error with its causes.
-fn told(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        let inner_text = inner.to_string();
-        if !text.contains(&inner_text) {
-            text += &format!(": {inner_text}");
-        }
-        cause = inner.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -326,7 +326,7 @@ impl Reading {
         if call.operation == "GetCallerIdentity" {
             self.recording.manifest.account = answer.one("Account");
         }
-        let key = (call.path(), call.argument.clone());
+        let key = (call.path(), call.file());
         match self.answers.get_mut(&key) {
             Some((held, _)) => held.extend(answer),
             None => {
@@ -457,6 +457,20 @@ fn kubernetes_note(failures: &[Failure]) -> Option<String> {
 
 fn about(call: &Call) -> &str {
     call.argument.as_deref().unwrap_or_default()
+}
+
+/// An error with its causes.
+fn told(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text += &format!(": {inner_text}");
+        }
+        cause = inner.source();
+    }
+    text
 }
 
 /// `2026-01-02T03:04:05Z`.

@@ -70,7 +70,6 @@ impl Plan {
             Call::ec2("DescribeAddresses"),
             Call::form(Service::Autoscaling, "DescribeAutoScalingGroups").filter("tag-key", &[self.owned()]),
             Call::form(Service::Elbv2, "DescribeAccountLimits"),
-            Call::form(Service::Iam, "ListOpenIDConnectProviders"),
         ]
     }
 
@@ -101,31 +100,31 @@ impl Plan {
             "DescribeNodegroup" => answer.one("nodegroup").map_or_else(Vec::new, |n: Nodegroup| self.nodegroup(&n)),
             "DescribeFargateProfile" => {
                 let Some(profile) = answer.one::<FargateProfile>("fargateProfile") else { return Vec::new() };
-                let mut calls = self.subnets(&profile.subnets);
-                calls.extend(self.node_role(&profile.podExecutionRoleArn));
-                calls
+                self.subnets(&profile.subnets)
             }
             "DescribeAddon" => {
                 let addon: Option<Addon> = answer.one("addon");
-                addon.map_or_else(Vec::new, |addon| self.role(&addon.serviceAccountRoleArn))
+                addon.map_or_else(Vec::new, |addon| self.web_identity(&addon.serviceAccountRoleArn))
             }
             "DescribePodIdentityAssociation" => {
                 let association: Option<PodIdentityAssociation> = answer.one("association");
                 association.map_or_else(Vec::new, |a| self.role(&a.roleArn))
             }
             "DescribeVpcs" => {
-                let sets = answer.list::<Vpc>("Vpcs").into_iter().map(|vpc| vpc.DhcpOptionsId);
+                let vpcs: Vec<Vpc> = answer.list("Vpcs");
                 // A VPC without options says `default`, which is no id.
-                let sets: Vec<Str> = sets.filter(|id| id.starts_with("dopt-")).collect();
-                if sets.is_empty() {
-                    Vec::new()
-                } else {
-                    vec![Call::ec2("DescribeDhcpOptions").filter("dhcp-options-id", &sets)]
+                let sets: Vec<&Str> =
+                    vpcs.iter().map(|v| &v.DhcpOptionsId).filter(|id| id.starts_with("dopt-")).collect();
+                let mut calls = Vec::new();
+                if !sets.is_empty() {
+                    calls.push(Call::ec2("DescribeDhcpOptions").filter("dhcp-options-id", &sets));
                 }
+                if vpcs.iter().any(|vpc| !vpc.Ipv6CidrBlockAssociationSet.is_empty()) {
+                    calls.extend(self.egress_only());
+                }
+                calls
             }
-            "DescribeRouteTables" => {
-                answer.list::<RouteTable>("RouteTables").iter().flat_map(|table| self.routes(table)).collect()
-            }
+            "DescribeRouteTables" => self.routes(&answer.list("RouteTables")),
             "DescribeTransitGatewayRouteTables" => {
                 let tables = answer.list::<TransitGatewayRouteTable>("TransitGatewayRouteTables");
                 let search = |table: TransitGatewayRouteTable| {
@@ -141,12 +140,10 @@ impl Plan {
                 let ids: Vec<&Str> = groups.iter().map(|g| &g.GroupId).collect();
                 let rules = |ids: &[&Str]| Call::ec2("DescribeSecurityGroupRules").filter("group-id", ids);
                 let mut calls: Vec<Call> = ids.chunks(FILTER_VALUES).map(rules).collect();
-                for permission in groups.iter().flat_map(|g| g.IpPermissions.iter().chain(&g.IpPermissionsEgress)) {
-                    calls.extend(permission.PrefixListIds.iter().flat_map(|p| self.prefix_list(&p.PrefixListId)));
-                    calls.extend(
-                        permission.UserIdGroupPairs.iter().flat_map(|p| self.peering(&p.VpcPeeringConnectionId)),
-                    );
-                }
+                let permissions = || groups.iter().flat_map(|g| g.IpPermissions.iter().chain(&g.IpPermissionsEgress));
+                calls.extend(self.prefix_lists(permissions().flat_map(|p| &p.PrefixListIds).map(|p| &p.PrefixListId)));
+                let pairs = permissions().flat_map(|p| &p.UserIdGroupPairs);
+                calls.extend(self.peerings(pairs.map(|p| &p.VpcPeeringConnectionId)));
                 calls
             }
             "DescribeInstances" => {
@@ -189,7 +186,7 @@ impl Plan {
                 let role = call.argument.clone().unwrap_or_default();
                 let inline = |policy: &String| {
                     let asked = [("RoleName", role.as_str()), ("PolicyName", policy.as_str())];
-                    Call::iam("GetRolePolicy", &format!("{role}.{policy}"), &asked)
+                    Call::iam("GetRolePolicy", &format!("{role}/{policy}"), &asked)
                 };
                 answer.list::<String>("PolicyNames").iter().map(inline).collect()
             }
@@ -298,8 +295,6 @@ impl Plan {
             of_vpc("DescribeNetworkInterfaces"),
             of_vpc("DescribeInstances"),
             Call::ec2("DescribeInternetGateways").filter("attachment.vpc-id", &vpc),
-            // They have no filter by VPC; an account has few.
-            Call::ec2("DescribeEgressOnlyInternetGateways"),
             Call::form(Service::Elbv2, "DescribeLoadBalancers"),
             Call::form(Service::Elbv2, "DescribeTargetGroups"),
         ]);
@@ -389,7 +384,7 @@ impl Plan {
     }
 
     fn types<'s>(&mut self, types: impl Iterator<Item = &'s Str>) -> Vec<Call> {
-        let types: Vec<&Str> = types.filter(|kind| self.new_to("type", kind)).collect();
+        let types = self.fresh("type", types);
         types
             .chunks(INSTANCE_TYPES)
             .map(|types| Call::ec2("DescribeInstanceTypes").list("InstanceType", types))
@@ -435,40 +430,49 @@ impl Plan {
         calls
     }
 
-    fn routes(&mut self, table: &RouteTable) -> Vec<Call> {
-        let mut calls = Vec::new();
-        for route in &table.Routes {
-            calls.extend(self.prefix_list(&route.DestinationPrefixListId));
-            calls.extend(self.peering(&route.VpcPeeringConnectionId));
-            let gateway = route.TransitGatewayId.as_str();
-            if self.new_to("transit gateway", gateway) {
-                calls.push(Call::ec2("DescribeTransitGateways").filter("transit-gateway-id", &[gateway]));
-                for operation in [
-                    "DescribeTransitGatewayAttachments",
-                    "DescribeTransitGatewayVpcAttachments",
-                    "DescribeTransitGatewayRouteTables",
-                ] {
-                    calls.push(Call::ec2(operation).filter("transit-gateway-id", &[gateway]));
-                }
-            }
+    fn routes(&mut self, tables: &[RouteTable]) -> Vec<Call> {
+        let routes = || tables.iter().flat_map(|table| &table.Routes);
+        let mut calls = self.prefix_lists(routes().map(|r| &r.DestinationPrefixListId));
+        calls.extend(self.peerings(routes().map(|r| &r.VpcPeeringConnectionId)));
+        if routes().any(|r| !r.EgressOnlyInternetGatewayId.is_empty()) {
+            calls.extend(self.egress_only());
+        }
+        let gateways = self.fresh("transit gateway", routes().map(|r| &r.TransitGatewayId));
+        if !gateways.is_empty() {
+            let read = |operation| Call::ec2(operation).filter("transit-gateway-id", &gateways);
+            calls.extend([
+                read("DescribeTransitGateways"),
+                read("DescribeTransitGatewayAttachments"),
+                read("DescribeTransitGatewayVpcAttachments"),
+                read("DescribeTransitGatewayRouteTables"),
+            ]);
         }
         calls
     }
 
-    fn prefix_list(&mut self, id: &str) -> Vec<Call> {
-        if !self.new_to("prefix list", id) {
-            return Vec::new();
-        }
-        vec![
-            Call::ec2("DescribeManagedPrefixLists").filter("prefix-list-id", &[id]),
-            Call::ec2("GetManagedPrefixListEntries").about(id).with("PrefixListId", id),
-        ]
+    /// Those that were not asked about before.
+    fn fresh<'s>(&mut self, kind: &'static str, ids: impl Iterator<Item = &'s Str>) -> Vec<&'s Str> {
+        ids.filter(|id| self.new_to(kind, id)).collect()
     }
 
-    fn peering(&mut self, id: &str) -> Vec<Call> {
-        let new = self.new_to("peering", id);
-        let read = || Call::ec2("DescribeVpcPeeringConnections").filter("vpc-peering-connection-id", &[id]);
-        new.then(read).into_iter().collect()
+    fn prefix_lists<'s>(&mut self, ids: impl Iterator<Item = &'s Str>) -> Vec<Call> {
+        let ids = self.fresh("prefix list", ids);
+        let lists = |ids: &[&Str]| Call::ec2("DescribeManagedPrefixLists").filter("prefix-list-id", ids);
+        let mut calls: Vec<Call> = ids.chunks(FILTER_VALUES).map(lists).collect();
+        let entries = |id: &&Str| Call::ec2("GetManagedPrefixListEntries").about(id).with("PrefixListId", id);
+        calls.extend(ids.iter().map(entries));
+        calls
+    }
+
+    fn peerings<'s>(&mut self, ids: impl Iterator<Item = &'s Str>) -> Vec<Call> {
+        let ids = self.fresh("peering", ids);
+        let read = |ids: &[&Str]| Call::ec2("DescribeVpcPeeringConnections").filter("vpc-peering-connection-id", ids);
+        ids.chunks(FILTER_VALUES).map(read).collect()
+    }
+
+    /// They have no filter by VPC; an account has few.
+    fn egress_only(&mut self) -> Option<Call> {
+        self.new_to("read", "egress-only").then(|| Call::ec2("DescribeEgressOnlyInternetGateways"))
     }
 
     fn profile(&mut self, profile: &str) -> Vec<Call> {
@@ -503,6 +507,15 @@ impl Plan {
         vec![read("GetRole"), read("ListAttachedRolePolicies"), read("ListRolePolicies")]
     }
 
+    /// A role that is taken with a token of the cluster's issuer.
+    fn web_identity(&mut self, role: &str) -> Vec<Call> {
+        let mut calls = self.role(role);
+        if !role.is_empty() && self.new_to("read", "providers") {
+            calls.push(Call::form(Service::Iam, "ListOpenIDConnectProviders"));
+        }
+        calls
+    }
+
     /// What a managed policy says; of Amazon's own that eks-doctor knows it need not be asked.
     fn policy(&mut self, arn: &str) -> Vec<Call> {
         if well_known(arn).is_some() || !self.new_to("policy", arn) {
@@ -522,7 +535,7 @@ impl Plan {
         let associations: Vec<String> =
             self.associations.iter().filter(|(a, _)| counts(a)).flat_map(|(_, ids)| ids.clone()).collect();
         let roles: Vec<String> = self.annotated.iter().filter(|(a, _)| counts(a)).map(|(_, r)| r.clone()).collect();
-        let mut calls: Vec<Call> = roles.iter().flat_map(|role| self.role(role)).collect();
+        let mut calls: Vec<Call> = roles.iter().flat_map(|role| self.web_identity(role)).collect();
         for id in associations {
             if self.new_to("association", &id) {
                 let below = ["pod-identity-associations", id.as_str()];
@@ -541,20 +554,23 @@ impl Plan {
     }
 }
 
+/// Attributes are asked for where they decide about packets: of an ALB, its zones and clients' addresses are settled.
 fn balancer_reads(balancer: &LoadBalancer) -> Vec<Call> {
-    let read = |operation| {
-        let call = Call::form(Service::Elbv2, operation).about(&balancer.LoadBalancerName);
-        call.with("LoadBalancerArn", &balancer.LoadBalancerArn)
-    };
-    vec![read("DescribeListeners"), read("DescribeLoadBalancerAttributes")]
+    let mut reads = vec!["DescribeListeners"];
+    if balancer.Type != "application" {
+        reads.push("DescribeLoadBalancerAttributes");
+    }
+    let call = |read| Call::form(Service::Elbv2, read).about(&balancer.LoadBalancerName);
+    reads.into_iter().map(|read| call(read).with("LoadBalancerArn", &balancer.LoadBalancerArn)).collect()
 }
 
 fn target_group_reads(group: &TargetGroup) -> Vec<Call> {
-    let read = |operation| {
-        let call = Call::form(Service::Elbv2, operation).about(&group.TargetGroupName);
-        call.with("TargetGroupArn", &group.TargetGroupArn)
-    };
-    vec![read("DescribeTargetHealth"), read("DescribeTargetGroupAttributes")]
+    let mut reads = vec!["DescribeTargetHealth"];
+    if !matches!(group.Protocol.as_str(), "HTTP" | "HTTPS") {
+        reads.push("DescribeTargetGroupAttributes");
+    }
+    let call = |read| Call::form(Service::Elbv2, read).about(&group.TargetGroupName);
+    reads.into_iter().map(|read| call(read).with("TargetGroupArn", &group.TargetGroupArn)).collect()
 }
 
 fn items<T: serde::de::DeserializeOwned>(list: &str) -> Vec<T> {
@@ -570,4 +586,87 @@ fn items<T: serde::de::DeserializeOwned>(list: &str) -> Vec<T> {
 /// The part of an ARN or path after the last `/`.
 fn last(arn: &str) -> &str {
     arn.rsplit('/').next().unwrap_or(arn)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use super::*;
+
+    fn files(folder: &Path, found: &mut BTreeSet<PathBuf>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                files(&path, found);
+            } else {
+                found.insert(path);
+            }
+        }
+    }
+
+    /// Reads a fixture as if it were AWS. Returns the calls and the length of the longest chain of them.
+    fn read(fixture: &Path, cluster: &str) -> (BTreeSet<Call>, usize, BTreeSet<PathBuf>) {
+        let mut plan = Plan::new(cluster);
+        let mut open: Vec<(Call, usize)> = plan.start().into_iter().map(|call| (call, 1)).collect();
+        for kind in ["serviceaccounts", "deployments.apps", "eniconfigs.crd.k8s.amazonaws.com"] {
+            if let Ok(list) = std::fs::read_to_string(fixture.join(format!("k8s/{kind}.json"))) {
+                open.extend(plan.follow_objects(kind, &list).into_iter().map(|call| (call, 2)));
+            }
+        }
+        let (mut asked, mut longest, mut found) = (BTreeSet::new(), 0, BTreeSet::new());
+        while let Some((call, depth)) = open.pop() {
+            longest = longest.max(depth);
+            assert!(asked.insert(call.clone()), "asked twice: {call:?}");
+            let path = match call.file() {
+                Some(file) => format!("aws/{}/{}.json", call.path(), last(&file)),
+                None => format!("aws/{}.json", call.path()),
+            };
+            let path = fixture.join(path);
+            let Ok(body) = std::fs::read(&path) else { continue };
+            found.insert(path);
+            let mut answer = Answer::from_json(call.service.name(), call.operation, &body).unwrap();
+            open.extend(plan.follow(&call, &mut answer).into_iter().map(|call| (call, depth + 1)));
+        }
+        (asked, longest, found)
+    }
+
+    #[test]
+    fn everything_that_a_healthy_cluster_has_is_asked_for() {
+        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/healthy");
+        let mut there = BTreeSet::new();
+        files(&fixture.join("aws"), &mut there);
+        let cluster =
+            std::fs::read_dir(fixture.join("aws/eks/describe-cluster")).unwrap().next().unwrap().unwrap().path();
+        let cluster = cluster.file_stem().unwrap().to_string_lossy().into_owned();
+        let (_, longest, found) = read(&fixture, &cluster);
+        let name = |path: &&PathBuf| path.strip_prefix(&fixture).unwrap().to_string_lossy().into_owned();
+        let forgotten: Vec<String> = there.difference(&found).map(|p| name(&p)).collect();
+        // What the cluster has no use for, as `docs/live.md` tells.
+        let unused = |file: &String| {
+            ["transit-gateway", "peering", "egress-only", "get-policy-version", "attributes"]
+                .iter()
+                .any(|u| file.contains(u))
+        };
+        let forgotten: Vec<String> = forgotten.into_iter().filter(|file| !unused(file)).collect();
+        assert_eq!(forgotten, Vec::<String>::new());
+        // DescribeCluster, DescribeInstances, GetInstanceProfile, ListAttachedRolePolicies, GetPolicy, GetPolicyVersion.
+        assert!(longest <= 6, "{longest}");
+    }
+
+    #[test]
+    fn other_clusters_instances_are_not_followed() {
+        let mut plan = Plan::new("prod");
+        let instance = |cluster: &str| {
+            let text = format!(
+                r#"{{"InstanceId": "i-1", "InstanceType": "m5.large", "SubnetId": "subnet-{cluster}",
+                    "IamInstanceProfile": {{"Arn": "arn:aws:iam::1:instance-profile/{cluster}"}},
+                    "Tags": [{{"Key": "kubernetes.io/cluster/{cluster}", "Value": "owned"}}]}}"#
+            );
+            serde_json::from_str::<Instance>(&text).unwrap()
+        };
+        let calls = plan.instances(&[instance("prod"), instance("dev")]);
+        let about: Vec<&str> = calls.iter().filter_map(|c| c.argument.as_deref()).collect();
+        assert_eq!(about, ["subnet-prod", "prod"]);
+    }
 }
