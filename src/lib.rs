@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod collect;
 pub mod diagnostic;
 pub mod network;
+pub mod permissions;
 pub mod picture;
 pub mod report;
 pub mod rule;

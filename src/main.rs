@@ -15,12 +15,13 @@ use eks_doctor::cluster::Cluster;
 use eks_doctor::cluster::end::Question;
 use eks_doctor::diagnostic::{Report, Severity};
 use eks_doctor::network::{Disposition, Trace};
+use eks_doctor::permissions;
 use eks_doctor::picture::Picture;
 use eks_doctor::report;
 use eks_doctor::rule::{RuleSet, RulesError, page};
-use eks_doctor::snapshot::{Gravity, Snapshot};
+use eks_doctor::snapshot::{self, Gravity, Recording, Snapshot};
 
-use cli::{Cli, Color, Command, FailOn, Format, Output, RulesCommand, TraceFormat};
+use cli::{Cli, Color, Command, FailOn, Format, Output, PermissionsOf, RulesCommand, TraceFormat};
 
 /// What ends a run with exit code 2.
 enum Trouble {
@@ -46,6 +47,8 @@ fn main() -> ExitCode {
         Command::Trace(args) => trace(&args),
         Command::Rules(args) => rules(&args),
         Command::Explain(args) => explain(&args),
+        Command::Redact(args) => redact(&args),
+        Command::Permissions(args) => permissions(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "eks-doctor", &mut script);
@@ -59,6 +62,27 @@ fn main() -> ExitCode {
         }
         ExitCode::from(2)
     })
+}
+
+/// Prints what must be allowed; both together are two documents of one YAML stream.
+fn permissions(args: &cli::Permissions) -> Result<ExitCode, Trouble> {
+    let rules = load_rules(&args.rules)?;
+    match args.of {
+        Some(PermissionsOf::Aws) => print(&permissions::aws(&rules))?,
+        Some(PermissionsOf::Kubernetes) => print(&permissions::kubernetes(&rules))?,
+        None => print(&format!("{}---\n{}", permissions::aws(&rules), permissions::kubernetes(&rules)))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the redacted copy of a snapshot.
+fn redact(args: &cli::Redact) -> Result<ExitCode, Trouble> {
+    let plain = |e: &dyn std::fmt::Display| Trouble::Plain(e.to_string());
+    let mut recording = Recording::read(&args.snapshot).map_err(|e| plain(&e))?;
+    recording = snapshot::redact(&recording).map_err(|e| plain(&e))?;
+    recording.manifest.tool.get_or_insert_with(|| concat!("eks-doctor ", env!("CARGO_PKG_VERSION")).to_owned());
+    recording.write(&args.output).map_err(|e| plain(&e))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Writes to standard output; a reader that went away (`| head`) is no error.

@@ -3,11 +3,12 @@
 use std::net::IpAddr;
 
 use crate::shape::Str;
+use crate::snapshot::encoding::{base64, gunzip, is_gzip};
 
 /// The text of user data as the API gives it: base64, gzip inside allowed. `None` when it is no text.
 pub fn decode(user_data: &str) -> Option<String> {
     let bytes = base64(user_data)?;
-    let bytes = if bytes.starts_with(&[0x1f, 0x8b]) { gunzip(&bytes)? } else { bytes };
+    let bytes = if is_gzip(&bytes) { gunzip(&bytes)? } else { bytes };
     let text = String::from_utf8(bytes).ok()?;
     // Parts of a MIME message may be base64 by themselves.
     let mut whole = text.clone();
@@ -22,46 +23,6 @@ pub fn decode(user_data: &str) -> Option<String> {
         }
     }
     Some(whole)
-}
-
-fn base64(text: &str) -> Option<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
-    let (mut bits, mut held) = (0u32, 0);
-    for c in text.bytes().filter(|c| !c.is_ascii_whitespace() && *c != b'=') {
-        let value = match c {
-            b'A'..=b'Z' => c - b'A',
-            b'a'..=b'z' => c - b'a' + 26,
-            b'0'..=b'9' => c - b'0' + 52,
-            b'+' | b'-' => 62,
-            b'/' | b'_' => 63,
-            _ => return None,
-        };
-        bits = bits << 6 | u32::from(value);
-        held += 6;
-        if held >= 8 {
-            held -= 8;
-            bytes.push((bits >> held & 0xff) as u8);
-        }
-    }
-    Some(bytes)
-}
-
-/// RFC 1952: a header of ten bytes with optional fields, then deflate.
-fn gunzip(bytes: &[u8]) -> Option<Vec<u8>> {
-    let flags = *bytes.get(3)?;
-    let mut at = 10;
-    if flags & 4 != 0 {
-        at += 2 + usize::from(*bytes.get(at)?) + (usize::from(*bytes.get(at + 1)?) << 8);
-    }
-    for text in [8, 16] {
-        if flags & text != 0 {
-            at += bytes.get(at..)?.iter().position(|b| *b == 0)? + 1;
-        }
-    }
-    if flags & 2 != 0 {
-        at += 2;
-    }
-    miniz_oxide::inflate::decompress_to_vec_with_limit(bytes.get(at..)?, 1 << 22).ok()
 }
 
 /// The cluster DNS addresses that user data sets.

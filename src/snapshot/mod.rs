@@ -1,8 +1,10 @@
 //! A snapshot: the recorded answers of AWS and Kubernetes, typed, each object with its place.
 
+pub(crate) mod encoding;
 mod load;
 pub mod pointer;
 mod recording;
+mod redact;
 mod tables;
 
 use std::collections::BTreeMap;
@@ -11,6 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use recording::{Recording, WriteError};
+pub use redact::{RedactError, redact};
 pub use tables::{Element, Object, Place, Rec, Source, TABLES, Table, TableId, TableInfo, Tables};
 
 /// One file of a snapshot.

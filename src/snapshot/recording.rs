@@ -57,7 +57,7 @@ impl Recording {
     }
 
     /// Adds an answer under its path; other text under a path that is taken gets a number.
-    fn put(&mut self, path: String, text: String) {
+    pub(super) fn put(&mut self, path: String, text: String) {
         let stem = path.strip_suffix(".json").unwrap_or(&path);
         let free = |path: &String| self.answers.get(path).is_none_or(|other| *other == text);
         let path = std::iter::once(path.clone())
@@ -103,16 +103,8 @@ impl Recording {
             let reason = io::Error::new(io::ErrorKind::InvalidData, problem.message.clone());
             return Err(LoadError::Unreadable(folder.join(&problem.file), reason));
         }
-        let mut recording = Recording::default();
-        for document in documents {
-            if document.path == MANIFEST {
-                recording.manifest = serde_json::from_str(&document.text)
-                    .map_err(|error| LoadError::Unreadable(folder.join(MANIFEST), error.into()))?;
-            } else {
-                recording.answers.insert(document.path, document.text);
-            }
-        }
-        Ok(recording)
+        Recording::from_documents(documents.into_iter().map(|document| (document.path, document.text)))
+            .map_err(|error| LoadError::Unreadable(folder.join(MANIFEST), error.into()))
     }
 
     /// The files of the folder, the manifest among them, by path.
@@ -121,6 +113,24 @@ impl Recording {
         let manifest = serde_json::to_string(&self.manifest).unwrap_or_default();
         self.answers.insert(MANIFEST.to_owned(), indent(&manifest));
         self.answers.into_iter()
+    }
+
+    /// Answers that are in memory already: (path, text).
+    ///
+    /// # Errors
+    /// A manifest that cannot be read.
+    pub fn from_documents(
+        documents: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Recording, serde_json::Error> {
+        let mut recording = Recording::default();
+        for (path, text) in documents {
+            if path == MANIFEST {
+                recording.manifest = serde_json::from_str(&text)?;
+            } else {
+                recording.answers.insert(path, text);
+            }
+        }
+        Ok(recording)
     }
 
     /// What a check reads: the same as [`Snapshot::load`] gives of the written folder.
