@@ -236,6 +236,8 @@ read_k8s() { # plural, options...
     local plural=$1 file=$part/k8s/$1.json text code
     shift
     if kubectl get "$plural" "$@" --output json > "$file" 2> "$errors"; then
+        # Of names that are not there kubectl prints nothing.
+        [ -s "$file" ] || echo '{"apiVersion": "v1", "kind": "List", "items": []}' > "$file"
         return
     fi
     text=$(< "$errors")
