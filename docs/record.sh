@@ -10,6 +10,9 @@
 # Needs bash, aws and kubectl, and no jq: names are taken with --query and -o jsonpath.
 set -u
 export AWS_PAGER='' LC_ALL=C
+# Version 1 of the AWS CLI knows only the one name.
+export AWS_DEFAULT_REGION=${AWS_DEFAULT_REGION:-${AWS_REGION:-}}
+[ -n "$AWS_DEFAULT_REGION" ] || unset AWS_DEFAULT_REGION
 
 if [ $# -ne 2 ]; then
     echo "usage: $0 CLUSTER FOLDER" >&2
@@ -233,6 +236,8 @@ read_k8s() { # plural, options...
     local plural=$1 file=$part/k8s/$1.json text code
     shift
     if kubectl get "$plural" "$@" --output json > "$file" 2> "$errors"; then
+        # Of names that are not there kubectl prints nothing.
+        [ -s "$file" ] || echo '{"apiVersion": "v1", "kind": "List", "items": []}' > "$file"
         return
     fi
     text=$(< "$errors")

@@ -34,6 +34,8 @@ pub enum Command {
     Explain(Explain),
     /// Copy recorded answers without account ids, names, tag values and public addresses, to show them to others
     Redact(Redact),
+    /// Print the least that must be allowed to read what the rules need: an IAM policy (JSON), roles of Kubernetes (YAML)
+    Permissions(Permissions),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -133,6 +135,9 @@ pub struct Record {
     /// The folder to write; an older recording in it is replaced. Of several clusters, each has a folder in it
     #[arg(long, value_name = "DIR")]
     pub output: PathBuf,
+    /// Replace account ids, names, tag values and public addresses, so that the folder can be shown to others
+    #[arg(long)]
+    pub redact: bool,
     #[command(flatten)]
     pub live: Live,
 }
@@ -220,6 +225,21 @@ pub struct Redact {
     /// The folder to write
     #[arg(long, value_name = "DIR")]
     pub output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Permissions {
+    /// Print only one of them
+    #[arg(value_enum)]
+    pub of: Option<PermissionsOf>,
+    #[command(flatten)]
+    pub rules: Selection,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PermissionsOf {
+    Aws,
+    Kubernetes,
 }
 
 /// Which rules.

@@ -15,6 +15,7 @@ pub mod diagnostic;
 pub mod diff;
 mod glob;
 pub mod network;
+pub mod permissions;
 pub mod picture;
 pub mod report;
 pub mod rule;

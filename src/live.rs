@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use eks_doctor::collect::{self, Access, Collected, Kubernetes, Options, Wanted};
+use eks_doctor::snapshot;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 
@@ -57,7 +58,11 @@ pub fn collect(clusters: &[String], live: &Live) -> Result<Vec<Collected>, Strin
 pub fn record(args: &Record) -> Result<ExitCode, String> {
     let collected = collect(&args.clusters, &args.live)?;
     let several = args.live.all_clusters || collected.len() > 1;
-    for Collected { cluster, recording, .. } in collected {
+    for Collected { mut cluster, mut recording, .. } in collected {
+        if args.redact {
+            recording = snapshot::redact(&recording).map_err(|e| e.to_string())?;
+            cluster = recording.manifest.cluster.clone().unwrap_or(cluster);
+        }
         let folder = if several { args.output.join(&cluster) } else { args.output.clone() };
         recording.write(&folder).map_err(|e| e.to_string())?;
         let failures = recording.manifest.failures.len();

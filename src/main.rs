@@ -19,6 +19,7 @@ use eks_doctor::date::Date;
 use eks_doctor::diagnostic::Report;
 use eks_doctor::diff;
 use eks_doctor::network::{Disposition, Trace};
+use eks_doctor::permissions;
 use eks_doctor::picture::Picture;
 use eks_doctor::report;
 use eks_doctor::rule::test::TestError;
@@ -28,7 +29,7 @@ use eks_doctor::suppress;
 use eks_doctor::yaml::YamlError;
 use serde_saphyr::Spanned;
 
-use cli::{Cli, Color, Command, DiffFormat, Format, Output, RulesCommand, TraceFormat};
+use cli::{Cli, Color, Command, DiffFormat, Format, Output, PermissionsOf, RulesCommand, TraceFormat};
 
 /// What ends a run with exit code 2.
 enum Trouble {
@@ -84,6 +85,7 @@ fn main() -> ExitCode {
         Command::Rules(args) => rules(&args),
         Command::Explain(args) => explain(&args),
         Command::Redact(args) => redact(&args),
+        Command::Permissions(args) => permissions(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "eks-doctor", &mut script);
@@ -97,6 +99,17 @@ fn main() -> ExitCode {
         }
         ExitCode::from(2)
     })
+}
+
+/// Prints what must be allowed; both together are two documents of one YAML stream.
+fn permissions(args: &cli::Permissions) -> Result<ExitCode, Trouble> {
+    let rules = load_rules(&args.rules)?;
+    match args.of {
+        Some(PermissionsOf::Aws) => print(&permissions::aws(&rules))?,
+        Some(PermissionsOf::Kubernetes) => print(&permissions::kubernetes(&rules))?,
+        None => print(&format!("{}---\n{}", permissions::aws(&rules), permissions::kubernetes(&rules)))?,
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Writes the redacted copy of a snapshot.

@@ -11,12 +11,15 @@ const NAME: &str = "eks-doctor";
 const CONFIG_MAPS: [&str; 5] = ["amazon-vpc-cni", "aws-auth", "coredns", "kube-proxy", "kube-proxy-config"];
 const CLUSTER_ROLES: [&str; 1] = ["system:coredns"];
 
-/// What must be read before a read can be asked for: what names its argument.
-const BEFORE: &[(&str, &[&str])] = &[
+/// What is read along with a read: what names its argument, and what tells what the answer means.
+const ALONG: &[(&str, &[&str])] = &[
     ("autoscaling:DescribeScalingActivities", &["autoscaling:DescribeAutoScalingGroups"]),
     ("ec2:DescribeDhcpOptions", &["ec2:DescribeVpcs"]),
     ("ec2:DescribeInstanceTypes", &["ec2:DescribeInstances", "ec2:DescribeLaunchTemplateVersions"]),
-    ("ec2:DescribeLaunchTemplateVersions", &["autoscaling:DescribeAutoScalingGroups", "ec2:DescribeInstances", "eks:DescribeNodegroup"]),
+    (
+        "ec2:DescribeLaunchTemplateVersions",
+        &["autoscaling:DescribeAutoScalingGroups", "ec2:DescribeInstances", "eks:DescribeNodegroup"],
+    ),
     ("ec2:DescribeManagedPrefixLists", &["ec2:DescribeRouteTables", "ec2:DescribeSecurityGroups"]),
     ("ec2:DescribeTransitGatewayAttachments", &["ec2:DescribeRouteTables"]),
     ("ec2:DescribeTransitGatewayRouteTables", &["ec2:DescribeRouteTables"]),
@@ -32,8 +35,14 @@ const BEFORE: &[(&str, &[&str])] = &[
     ("eks:DescribeFargateProfile", &["eks:ListFargateProfiles"]),
     ("eks:DescribeNodegroup", &["eks:ListNodegroups"]),
     ("eks:DescribePodIdentityAssociation", &["eks:ListPodIdentityAssociations"]),
-    ("elasticloadbalancing:DescribeListeners", &["elasticloadbalancing:DescribeLoadBalancers"]),
-    ("elasticloadbalancing:DescribeLoadBalancerAttributes", &["elasticloadbalancing:DescribeLoadBalancers", "elasticloadbalancing:DescribeTargetGroupAttributes"]),
+    (
+        "elasticloadbalancing:DescribeLoadBalancers",
+        &["elasticloadbalancing:DescribeListeners", "elasticloadbalancing:DescribeLoadBalancerAttributes"],
+    ),
+    (
+        "elasticloadbalancing:DescribeLoadBalancerAttributes",
+        &["elasticloadbalancing:DescribeLoadBalancers", "elasticloadbalancing:DescribeTargetGroupAttributes"],
+    ),
     ("elasticloadbalancing:DescribeTargetGroupAttributes", &["elasticloadbalancing:DescribeTargetGroups"]),
     ("elasticloadbalancing:DescribeTargetHealth", &["elasticloadbalancing:DescribeTargetGroups"]),
     ("iam:GetInstanceProfile", &["ec2:DescribeInstances"]),
@@ -46,7 +55,7 @@ const BEFORE: &[(&str, &[&str])] = &[
     ("kms:GetKeyPolicy", &["ec2:DescribeLaunchTemplateVersions"]),
 ];
 
-/// What rules read of AWS and Kubernetes, and what names the arguments of these reads.
+/// What rules read of AWS and Kubernetes, and what is read along with it.
 fn reads(rules: &RuleSet) -> BTreeSet<&'static str> {
     // The cluster is where every read begins, and a name that is not there is answered with those that are.
     let mut open = vec!["eks:DescribeCluster", "eks:ListClusters"];
@@ -54,7 +63,9 @@ fn reads(rules: &RuleSet) -> BTreeSet<&'static str> {
     let mut reads = BTreeSet::new();
     while let Some(read) = open.pop() {
         if reads.insert(read) {
-            open.extend(BEFORE.iter().filter(|(after, _)| *after == read).flat_map(|(_, before)| before.iter().copied()));
+            open.extend(
+                ALONG.iter().filter(|(after, _)| *after == read).flat_map(|(_, before)| before.iter().copied()),
+            );
         }
     }
     reads
@@ -68,7 +79,9 @@ pub fn aws(rules: &RuleSet) -> String {
         services.entry(read.split(':').next().unwrap_or_default()).or_default().push(read);
     }
     let mut out = String::from("{\n    \"Version\": \"2012-10-17\",\n    \"Statement\": [\n        {\n");
-    out.push_str("            \"Sid\": \"EksDoctorReads\",\n            \"Effect\": \"Allow\",\n            \"Action\": [\n");
+    out.push_str(
+        "            \"Sid\": \"EksDoctorReads\",\n            \"Effect\": \"Allow\",\n            \"Action\": [\n",
+    );
     let actions: Vec<String> = services.into_values().flatten().map(|a| format!("                \"{a}\"")).collect();
     out.push_str(&actions.join(",\n"));
     out.push_str("\n            ],\n            \"Resource\": \"*\"\n        }\n    ]\n}\n");

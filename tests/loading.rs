@@ -330,3 +330,11 @@ fn order_changes_nothing() {
         assert_eq!(said(Snapshot::from_documents(shuffled)), expected, "seed {round}");
     }
 }
+
+#[test]
+fn times_of_the_aws_cli_1_are_numbers() {
+    let text = r#"{"cluster": {"name": "a", "arn": "arn:aws:eks:us-west-2:111122223333:cluster/a", "createdAt": 1795620156.3}}"#;
+    let snapshot = Snapshot::from_documents(vec![("describe-cluster.json".to_owned(), text.to_owned())]);
+    assert!(snapshot.problems.is_empty(), "{:?}", snapshot.problems);
+    assert_eq!(snapshot.tables.clusters.len(), 1);
+}

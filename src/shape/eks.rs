@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{Str, shapes};
+use super::{Scalar, Str, shapes};
 
 shapes! {
     /// An EKS cluster, of `DescribeCluster`.
     Cluster {
-        name: Str, arn: Str, createdAt: Str, version: Str, endpoint: Str, roleArn: Str, resourcesVpcConfig: VpcConfig,
+        name: Str, arn: Str, createdAt: Scalar, version: Str, endpoint: Str, roleArn: Str, resourcesVpcConfig: VpcConfig,
         kubernetesNetworkConfig: KubernetesNetworkConfig, identity: Option<Identity>, status: Str, platformVersion: Str,
         health: ClusterHealth, accessConfig: Option<AccessConfig>, computeConfig: Option<ComputeConfig>,
         remoteNetworkConfig: Option<RemoteNetworkConfig>, connectorConfig: Option<serde_json::Value>, outpostConfig: Option<serde_json::Value>, tags: BTreeMap<Str, Str>,
@@ -41,7 +41,7 @@ shapes! {
     NodegroupNames { nodegroups: Vec<Str> }
     /// A managed node group, of `DescribeNodegroup`.
     Nodegroup {
-        nodegroupName: Str, nodegroupArn: Str, clusterName: Str, version: Str, releaseVersion: Str, createdAt: Str, modifiedAt: Str, status: Str, capacityType: Str,
+        nodegroupName: Str, nodegroupArn: Str, clusterName: Str, version: Str, releaseVersion: Str, createdAt: Scalar, modifiedAt: Scalar, status: Str, capacityType: Str,
         scalingConfig: ScalingConfig, instanceTypes: Vec<Str>, subnets: Vec<Str>, amiType: Str, nodeRole: Str, labels: BTreeMap<Str, Str>,
         taints: Vec<NodegroupTaint>, resources: Option<NodegroupResources>, health: NodegroupHealth, launchTemplate: Option<NodegroupLaunchTemplate>,
         remoteAccess: Option<RemoteAccess>, tags: BTreeMap<Str, Str>,
@@ -66,7 +66,7 @@ shapes! {
     FargateProfileNames { fargateProfileNames: Vec<Str> }
     /// A Fargate profile, of `DescribeFargateProfile`.
     FargateProfile {
-        fargateProfileName: Str, fargateProfileArn: Str, clusterName: Str, createdAt: Str, podExecutionRoleArn: Str, subnets: Vec<Str>,
+        fargateProfileName: Str, fargateProfileArn: Str, clusterName: Str, createdAt: Scalar, podExecutionRoleArn: Str, subnets: Vec<Str>,
         selectors: Vec<FargateProfileSelector>, status: Str, health: Option<FargateProfileHealth>, tags: BTreeMap<Str, Str>,
     }
     /// Which pods run on Fargate.
@@ -78,7 +78,7 @@ shapes! {
     /// An EKS add-on, of `DescribeAddon`.
     Addon {
         addonName: Str, clusterName: Str, status: Str, addonVersion: Str, health: Option<AddonHealth>, addonArn: Str, serviceAccountRoleArn: Str,
-        configurationValues: Str, createdAt: Str, modifiedAt: Str, podIdentityAssociations: Vec<Str>, tags: BTreeMap<Str, Str>,
+        configurationValues: Str, createdAt: Scalar, modifiedAt: Scalar, podIdentityAssociations: Vec<Str>, tags: BTreeMap<Str, Str>,
     }
     /// What EKS finds wrong with an add-on.
     AddonHealth { issues: Vec<AddonIssue> }
@@ -87,7 +87,7 @@ shapes! {
     /// The principals with access entries, of `ListAccessEntries`.
     AccessEntryNames { accessEntries: Vec<Str> }
     /// An access entry, of `DescribeAccessEntry`.
-    AccessEntry { clusterName: Str, principalArn: Str, kubernetesGroups: Vec<Str>, accessEntryArn: Str, username: Str, r#type: Str, createdAt: Str, tags: BTreeMap<Str, Str> }
+    AccessEntry { clusterName: Str, principalArn: Str, kubernetesGroups: Vec<Str>, accessEntryArn: Str, username: Str, r#type: Str, createdAt: Scalar, tags: BTreeMap<Str, Str> }
     /// A list of Pod Identity associations, of `ListPodIdentityAssociations`.
     PodIdentityAssociationNames { associations: Vec<PodIdentityAssociation> }
     /// A Pod Identity association, of `DescribePodIdentityAssociation`.

@@ -1,0 +1,252 @@
+//! Reading live servers: `tests/live/servers run cargo test --test live` starts them (README.md there).
+//!
+//! Without them, and in a build that cannot read live clusters, the tests say that they were skipped.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+/// The servers are one, and tests give them faults: one test at a time.
+static ONE: Mutex<()> = Mutex::new(());
+
+struct Servers {
+    aws: String,
+    kubeconfig: Option<String>,
+    _one: MutexGuard<'static, ()>,
+}
+
+/// What a run of the program left.
+struct Run {
+    code: i32,
+    report: Value,
+    errors: String,
+    took: Duration,
+}
+
+fn servers() -> Option<Servers> {
+    let Ok(aws) = std::env::var("EKS_DOCTOR_LIVE_AWS") else {
+        println!("skipped: no servers; `tests/live/servers run cargo test --test live` starts them");
+        return None;
+    };
+    if !cfg!(feature = "live") {
+        println!("skipped: this build cannot read live clusters; build with the feature `live`");
+        return None;
+    }
+    let one = ONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let servers = Servers { aws, kubeconfig: std::env::var("EKS_DOCTOR_LIVE_KUBECONFIG").ok(), _one: one };
+    servers.post("/_fault", &json!({}));
+    servers.post("/_delay", &json!({"milliseconds": 0}));
+    Some(servers)
+}
+
+impl Servers {
+    fn ask(&self, method: &str, path: &str, body: &str) -> String {
+        let host = self.aws.trim_start_matches("http://");
+        let mut stream = TcpStream::connect(host).unwrap();
+        let length = body.len();
+        write!(stream, "{method} {path} HTTP/1.0\r\nHost: {host}\r\nContent-Length: {length}\r\n\r\n{body}").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+    }
+
+    fn post(&self, path: &str, body: &Value) {
+        self.ask("POST", path, &body.to_string());
+    }
+
+    fn fault(&self, operation: &str, kind: &str, times: u32) {
+        self.post("/_fault", &json!({"operation": operation, "kind": kind, "times": times}));
+    }
+
+    /// The operations asked for since the last time.
+    fn calls(&self) -> Vec<String> {
+        let calls: Value = serde_json::from_str(&self.ask("GET", "/_calls", "")).unwrap();
+        calls.as_array().unwrap().iter().map(|c| c["operation"].as_str().unwrap().to_owned()).collect()
+    }
+
+    fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env("AWS_ACCESS_KEY_ID", "testing")
+            .env("AWS_SECRET_ACCESS_KEY", "testing")
+            .env("AWS_REGION", "eu-west-1")
+            .env("AWS_ENDPOINT_URL", &self.aws)
+            .env("AWS_EC2_METADATA_DISABLED", "true")
+            .env("NO_PROXY", "*")
+            .env_remove("AWS_PROFILE");
+        command
+    }
+
+    fn kubernetes(&self) -> Vec<&str> {
+        self.kubeconfig.as_deref().map_or(vec!["--no-kubernetes"], |file| vec!["--kubeconfig", file])
+    }
+
+    fn run(&self, arguments: &[&str]) -> Run {
+        let start = Instant::now();
+        let output = self.command(Path::new(env!("CARGO_BIN_EXE_eks-doctor"))).args(arguments).output().unwrap();
+        let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+        let report = serde_json::from_slice(&output.stdout).unwrap_or_default();
+        Run { code: output.status.code().expect("it ends by itself"), report, errors, took: start.elapsed() }
+    }
+
+    fn check(&self, more: &[&str]) -> Run {
+        let run = self.run(&[&["check", "--cluster", "demo", "--format", "json"][..], more].concat());
+        assert!(run.code < 2, "exit code {}: {}", run.code, run.errors);
+        assert!(run.report.is_object(), "no report: {}", run.errors);
+        run
+    }
+
+    /// Checks AWS only, as `more` says.
+    fn check_aws(&self) -> Run {
+        self.check(&["--no-kubernetes"])
+    }
+}
+
+/// The report without what differs by nature.
+fn plain(report: &Value) -> Value {
+    let mut report = report.clone();
+    report.as_object_mut().unwrap().remove("source");
+    report
+}
+
+fn rules(report: &Value, list: &str) -> BTreeSet<String> {
+    report[list].as_array().unwrap().iter().map(|f| f["rule"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Rule, severity and resource of each finding.
+fn findings(report: &Value) -> BTreeSet<String> {
+    let line = |f: &Value| format!("{} {} {}", f["severity"], f["rule"], f["resource"]["id"]);
+    report["findings"].as_array().unwrap().iter().map(line).collect()
+}
+
+/// A folder of this test's own.
+fn fresh(name: &str) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("eks-doctor-live-{name}-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&folder);
+    folder
+}
+
+#[test]
+fn live_and_recorded_say_the_same() {
+    let Some(servers) = servers() else { return };
+    servers.calls();
+    let live = servers.check(&servers.kubernetes());
+    let calls = servers.calls();
+    let nodes = std::env::var("NODES").unwrap_or_else(|_| "6".to_owned());
+    println!("{} calls of AWS for a cluster of {nodes} nodes, {:?}", calls.len(), live.took);
+    assert!(calls.len() <= 60, "{calls:?}");
+    assert!(
+        rules(&live.report, "findings").contains("route-to-missing-nat-gateway") || !findings(&live.report).is_empty()
+    );
+
+    let folder = fresh("record");
+    let output = ["record", "--cluster", "demo", "--output", folder.to_str().unwrap()];
+    let recorded = servers.run(&[&output[..], &servers.kubernetes()].concat());
+    assert_eq!(recorded.code, 0, "{}", recorded.errors);
+    let again = servers.run(&["check", "--snapshot", folder.to_str().unwrap(), "--format", "json"]);
+    assert_eq!(plain(&live.report), plain(&again.report));
+    println!("{} findings, {} skipped", findings(&live.report).len(), rules(&live.report, "skipped").len());
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn the_script_says_the_same() {
+    let Some(servers) = servers() else { return };
+    let live = servers.check(&servers.kubernetes());
+    let folder = fresh("script");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/record.sh");
+    let mut command = servers.command(&script);
+    let path = format!("{}:{}", std::env::var("EKS_DOCTOR_LIVE_PATH").unwrap(), std::env::var("PATH").unwrap());
+    command.args(["demo", folder.to_str().unwrap()]).env("PATH", path);
+    match &servers.kubeconfig {
+        Some(file) => command.env("KUBECONFIG", file),
+        None => command.env("NO_KUBERNETES", "1"),
+    };
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    println!("{}", String::from_utf8_lossy(&output.stdout).trim());
+    let again = servers.run(&["check", "--snapshot", folder.to_str().unwrap(), "--format", "json"]);
+    assert_eq!(findings(&live.report), findings(&again.report));
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_denied_read_makes_rules_skip_and_nothing_else() {
+    let Some(servers) = servers() else { return };
+    servers.calls();
+    let whole = servers.check_aws();
+    let operations: BTreeSet<String> = servers.calls().into_iter().collect();
+    for operation in &operations {
+        servers.fault(operation, "denied", 0);
+        let run = servers.run(&["check", "--cluster", "demo", "--no-kubernetes", "--format", "json"]);
+        if operation == "DescribeCluster" {
+            assert!(run.code == 2 || run.report.is_object(), "{}", run.errors);
+            continue;
+        }
+        assert!(run.code < 2, "{operation} denied: exit code {}: {}", run.code, run.errors);
+        let (skipped, before) = (rules(&run.report, "skipped"), rules(&whole.report, "skipped"));
+        for lost in rules(&whole.report, "findings").difference(&rules(&run.report, "findings")) {
+            assert!(skipped.contains(lost), "{operation} denied: {lost} passed");
+        }
+        let passed = |report: &Value| report["summary"]["passed"].as_u64().unwrap();
+        assert!(passed(&run.report) <= passed(&whole.report), "{operation} denied: more rules passed");
+        for new in findings(&run.report).difference(&findings(&whole.report)) {
+            panic!("{operation} denied: a finding that was none: {new}");
+        }
+        if skipped.len() > before.len() {
+            let said = run.report["skipped"].to_string();
+            assert!(said.contains("AccessDenied") || said.contains("UnauthorizedOperation"), "{operation}: {said}");
+        }
+    }
+    println!("{} operations denied one by one", operations.len());
+}
+
+#[test]
+fn throttling_passes() {
+    let Some(servers) = servers() else { return };
+    let whole = servers.check_aws();
+    servers.fault("DescribeSubnets", "throttled", 5);
+    assert_eq!(plain(&servers.check_aws().report), plain(&whole.report));
+}
+
+#[test]
+fn a_connection_that_drops_is_tried_again() {
+    let Some(servers) = servers() else { return };
+    let whole = servers.check_aws();
+    servers.fault("DescribeSecurityGroups", "dropped", 1);
+    assert_eq!(plain(&servers.check_aws().report), plain(&whole.report));
+}
+
+#[test]
+fn a_hung_answer_ends_in_time() {
+    let Some(servers) = servers() else { return };
+    let whole = servers.check_aws();
+    servers.fault("DescribeRouteTables", "hung", 0);
+    let run = servers.check(&["--no-kubernetes", "--timeout", "8"]);
+    assert!(run.took < Duration::from_secs(30), "{:?}", run.took);
+    let skipped = rules(&run.report, "skipped");
+    for lost in rules(&whole.report, "findings").difference(&rules(&run.report, "findings")) {
+        assert!(skipped.contains(lost), "{lost} passed");
+    }
+}
+
+#[test]
+fn a_token_without_rights_leaves_aws() {
+    let Some(servers) = servers() else { return };
+    let Ok(nobody) = std::env::var("EKS_DOCTOR_LIVE_NOBODY") else {
+        println!("skipped: no kube-apiserver (tests/live/README.md)");
+        return;
+    };
+    let run = servers.check(&["--kubeconfig", &nobody]);
+    let only_aws = servers.check_aws();
+    assert!(run.report["skipped"].to_string().contains("Forbidden"), "{}", run.report["skipped"]);
+    assert_eq!(findings(&run.report), findings(&only_aws.report));
+}
