@@ -103,7 +103,7 @@ fn main() -> ExitCode {
 
 /// Prints what must be allowed; both together are two documents of one YAML stream.
 fn permissions(args: &cli::Permissions) -> Result<ExitCode, Trouble> {
-    let rules = load_rules(&args.rules)?;
+    let (_, rules) = load_rules(&args.rules)?;
     match args.of {
         Some(PermissionsOf::Aws) => print(&permissions::aws(&rules))?,
         Some(PermissionsOf::Kubernetes) => print(&permissions::kubernetes(&rules))?,

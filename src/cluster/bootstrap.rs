@@ -10,7 +10,6 @@ use crate::shape::ec2::{AutoScalingGroup, Instance, LaunchTemplateVersion, tag};
 use crate::shape::eks::Nodegroup;
 use crate::shape::k8s::Node;
 use crate::shape::{Link, Str, derived};
-use crate::snapshot::encoding::base64;
 use crate::snapshot::{Known, Rec};
 
 derived! {

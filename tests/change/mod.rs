@@ -1,5 +1,5 @@
 //! The project's own fixtures, by name, for tests that change them.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 use std::path::{Path, PathBuf};
 
