@@ -40,6 +40,8 @@ struct Expect {
     mention: Vec<String>,
     /// No error and no warning at all.
     silent: bool,
+    /// A rule that says nothing here; others may.
+    passes: String,
     /// A rule that cannot be decided, because the read `missing` is not there.
     skipped: String,
     missing: String,
@@ -70,6 +72,10 @@ fn judge(case: &Case, report: &Report) -> Vec<String> {
             test::Expect { severity: expect.severity, mention: expect.mention.clone(), ..test::Expect::default() };
         expected = report.findings.iter().find(|f| f.rule == expect.rule && test::misses(&wanted, f).is_empty());
         wrong.extend(test::judge(&expect.rule, &wanted, report).iter().map(|w| format!("[{}] {w}", expect.rule)));
+    }
+    if !expect.passes.is_empty() {
+        let passes = test::Expect { outcome: test::Outcome::Passes, ..test::Expect::default() };
+        wrong.extend(test::judge(&expect.passes, &passes, report).iter().map(|w| format!("[{}] {w}", expect.passes)));
     }
     if expect.silent {
         let loud = report.findings.iter().filter(|f| f.severity != Severity::Info).count();
@@ -184,7 +190,8 @@ fn unfit(command: &str) -> Option<&'static str> {
     // What has to be done on a machine itself says so with sudo.
     if !tools.iter().any(|t| command.starts_with(t)) && !command.contains("sudo ") {
         Some("a command starts with aws, kubectl, eksctl, helm, curl or eks-doctor, a remark with #")
-    } else if command.contains("{{") {
+    } else if command.replace("{{EC2PrivateDNSName}}", "").contains("{{") {
+        // The authenticator fills in EC2PrivateDNSName itself.
         Some("something was not filled in")
     } else if command.contains("null") && !command.contains("\"null\"") && command.contains(" null") {
         Some("a value that is not there")

@@ -248,7 +248,9 @@ impl Cluster {
             .collect();
         let slices = self.snapshot.tables.endpoint_slices.iter();
         let own = slices.filter(|s| s.metadata.namespace == "default" && s.metadata.name.starts_with("kubernetes"));
-        api.extend(own.flat_map(|s| &s.value.endpoints).flat_map(|e| &e.addresses).filter_map(|a| a.parse::<IpAddr>().ok()));
+        api.extend(
+            own.flat_map(|s| &s.value.endpoints).flat_map(|e| &e.addresses).filter_map(|a| a.parse::<IpAddr>().ok()),
+        );
         let services = &self.snapshot.tables.services;
         api.extend(services.get("default/kubernetes").and_then(|s| s.value.spec.clusterIP.parse::<IpAddr>().ok()));
         let mut lacks = Vec::new();
