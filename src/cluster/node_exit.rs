@@ -195,6 +195,9 @@ impl Cluster {
             let table = table.map(|row| tables.route_tables.at(row.index));
             let main = table.is_some_and(|t| !t.value.Associations.iter().any(|a| a.SubnetId == subnet.SubnetId));
             let Way { kind, why, nat, target } = self.exit_of(&subnet.SubnetId, table.map(|t| t.value));
+            if nat.is_some() {
+                self.snapshot.table::<NatGateway>()?;
+            }
             let first = exits.iter().find(|x| !target.is_empty() && x.target == target).and_then(|x| x.firstTable);
             let ipv6 = match self.network.egress(&self.snapshot, &subnet.SubnetId, Family::V6).kind {
                 EgressKind::Internet { .. } => "internet",

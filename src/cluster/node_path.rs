@@ -117,10 +117,13 @@ impl Cluster {
                 self.note(&mut drafts, placement, &probe, trace);
             }
         }
-        if drafts.is_empty()
-            && let Some(missing) = gap
-        {
-            return Err(missing);
+        if drafts.is_empty() {
+            if let Some(missing) = gap {
+                return Err(missing);
+            }
+            // Without these nothing could be decided.
+            self.snapshot.table::<crate::shape::ec2::SecurityGroup>()?;
+            self.snapshot.table::<crate::shape::ec2::NetworkAcl>()?;
         }
         Ok(drafts.into_values().map(|d| Arc::new(self.finish(d))).collect())
     }

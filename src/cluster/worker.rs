@@ -243,6 +243,7 @@ impl Cluster {
     /// Where nodes run or would be launched, one for each subnet, set of groups and owner.
     pub fn placements(&self) -> Known<&[Arc<Placement>]> {
         let workers = self.workers()?;
+        self.snapshot.table::<crate::shape::ec2::Subnet>()?;
         Ok(self.cache.placements.get_or_init(|| self.find_placements(workers)))
     }
 
