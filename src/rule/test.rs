@@ -103,6 +103,10 @@ pub fn run(folder: &Path) -> Result<Tested, TestError> {
         let cases: Vec<Case> = file
             .read("docs/writing-rules.md says what a file of cases holds")
             .map_err(|e| TestError::Mistake(Box::new(e)))?;
+        if cases.is_empty() {
+            let help = Some("docs/writing-rules.md says what a file of cases holds".to_owned());
+            return Err(TestError::Mistake(Box::new(file.error(1, 1, 1, "holds no case".to_owned(), help))));
+        }
         let mut rules = RuleSet::built_in()?;
         rules.add(folder)?;
         if tested.untested.is_empty() && tested.cases.is_empty() {
