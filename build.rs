@@ -90,7 +90,7 @@ fn literals(words: &mut BTreeSet<String>, names: &mut BTreeSet<String>, source: 
             b'\'' if after.starts_with('\\') => {
                 after.get(2..).and_then(|a| a.split_once('\'')).map_or("", |(_, rest)| rest)
             }
-            b'\'' if after.chars().nth(1) == Some('\'') => after.splitn(2, '\'').nth(1).unwrap_or_default(),
+            b'\'' if after.chars().nth(1) == Some('\'') => after.split_once('\'').map_or("", |(_, rest)| rest),
             _ => after,
         };
     }
