@@ -258,11 +258,11 @@ pub(super) fn functions() -> Vec<Function> {
                 let tables = &c.snapshot.tables;
                 Ok(match class.kind.as_str() {
                     "NodeClass" => {
-                        c.snapshot.table::<NodeClass>()?;
+                        c.snapshot.whole::<NodeClass>()?;
                         tables.node_classes.iter().any(|n| n.metadata.name == class.name)
                     }
                     "EC2NodeClass" => {
-                        c.snapshot.table::<EC2NodeClass>()?;
+                        c.snapshot.whole::<EC2NodeClass>()?;
                         tables.ec2_node_classes.iter().any(|n| n.metadata.name == class.name)
                     }
                     // Another provider's.
