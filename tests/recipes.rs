@@ -59,5 +59,5 @@ fn the_cron_job_may_read_what_a_snapshot_holds() {
     }
     assert!(allowed.iter().all(|read| reads.contains(read.as_str())), "more than is read: {allowed:?}");
     let verb = |action: &&str| ["Describe", "List", "Get", "Search"].iter().any(|v| action.contains(&format!(":{v}")));
-    assert!(actions.iter().all(|action| verb(action)), "{actions:?}");
+    assert!(actions.iter().all(verb), "{actions:?}");
 }

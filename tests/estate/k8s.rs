@@ -825,21 +825,21 @@ impl Estate {
             "failure-domain.beta.kubernetes.io/zone": zone, "kubernetes.io/arch": "amd64", "kubernetes.io/hostname": name, "kubernetes.io/os": "linux",
             "node.kubernetes.io/instance-type": kind, "topology.k8s.aws/zone-id": self.zone_id(node.zone), "topology.kubernetes.io/region": o.region, "topology.kubernetes.io/zone": zone,
         }));
-        if self.karpenter(n) || self.auto() {
-            if let Some(labels) = metadata["labels"].as_object_mut() {
-                labels.retain(|key, _| !key.starts_with("eks.amazonaws.com/"));
-                let mut add = |key: &str, value: &str| labels.insert(key.to_owned(), json!(value));
-                add("karpenter.sh/capacity-type", "on-demand");
-                add("karpenter.sh/initialized", "true");
-                add("karpenter.sh/registered", "true");
-                if self.auto() {
-                    add("karpenter.sh/nodepool", "general-purpose");
-                    add("eks.amazonaws.com/compute-type", "auto");
-                    add("eks.amazonaws.com/nodeclass", "default");
-                } else {
-                    add("karpenter.sh/nodepool", "default");
-                    add("karpenter.k8s.aws/ec2nodeclass", "default");
-                }
+        if (self.karpenter(n) || self.auto())
+            && let Some(labels) = metadata["labels"].as_object_mut()
+        {
+            labels.retain(|key, _| !key.starts_with("eks.amazonaws.com/"));
+            let mut add = |key: &str, value: &str| labels.insert(key.to_owned(), json!(value));
+            add("karpenter.sh/capacity-type", "on-demand");
+            add("karpenter.sh/initialized", "true");
+            add("karpenter.sh/registered", "true");
+            if self.auto() {
+                add("karpenter.sh/nodepool", "general-purpose");
+                add("eks.amazonaws.com/compute-type", "auto");
+                add("eks.amazonaws.com/nodeclass", "default");
+            } else {
+                add("karpenter.sh/nodepool", "default");
+                add("karpenter.k8s.aws/ec2nodeclass", "default");
             }
         }
         metadata["annotations"] =

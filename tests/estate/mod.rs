@@ -33,7 +33,7 @@ pub enum Mode {
     /// Pods have IPv6 addresses; subnets are dual-stack, private ones leave by an egress-only internet gateway.
     Ipv6,
     /// EKS Auto Mode: no node group, no daemon set, no CoreDNS and no controller that can be seen.
-    AutoMode,
+    Auto,
     /// Security groups for pods: a trunk on every node, and a branch interface for each pod of one application.
     PodGroups,
 }
@@ -47,7 +47,7 @@ impl Mode {
         ("fargate", Mode::Fargate),
         ("karpenter", Mode::Karpenter),
         ("ipv6", Mode::Ipv6),
-        ("auto-mode", Mode::AutoMode),
+        ("auto-mode", Mode::Auto),
         ("pod-groups", Mode::PodGroups),
     ];
 }
@@ -257,7 +257,7 @@ impl Estate {
     pub fn new(options: Options) -> Estate {
         assert!(options.nodes > 0, "a cluster needs a node");
         let custom = options.mode == Mode::CustomNetworking;
-        let prefix = matches!(options.mode, Mode::Prefix | Mode::Ipv6 | Mode::AutoMode);
+        let prefix = matches!(options.mode, Mode::Prefix | Mode::Ipv6 | Mode::Auto);
         let trunks = options.mode == Mode::PodGroups;
         let machine = *MACHINES
             .iter()
@@ -288,17 +288,17 @@ impl Estate {
         self.options.mode == Mode::CustomNetworking
     }
     fn prefix(&self) -> bool {
-        matches!(self.options.mode, Mode::Prefix | Mode::AutoMode)
+        matches!(self.options.mode, Mode::Prefix | Mode::Auto)
     }
     fn v6(&self) -> bool {
         self.options.mode == Mode::Ipv6
     }
     fn auto(&self) -> bool {
-        self.options.mode == Mode::AutoMode
+        self.options.mode == Mode::Auto
     }
     /// Whether Karpenter launched the node.
     fn karpenter(&self, node: usize) -> bool {
-        self.options.mode == Mode::Karpenter && node % 3 != 0
+        self.options.mode == Mode::Karpenter && !node.is_multiple_of(3)
     }
     /// The nodes of the node group.
     fn grouped(&self) -> impl Iterator<Item = (usize, &Node)> {
@@ -870,7 +870,7 @@ pub fn fixtures() -> Vec<(&'static str, Options)> {
         ("healthy-fargate", named("quay", Mode::Fargate)),
         ("healthy-ipv6", named("six", Mode::Ipv6)),
         ("healthy-karpenter", named("grow", Mode::Karpenter)),
-        ("healthy-auto-mode", Options { pods_per_node: 2, ..named("auto", Mode::AutoMode) }),
+        ("healthy-auto-mode", Options { pods_per_node: 2, ..named("auto", Mode::Auto) }),
         ("healthy-pod-groups", named("guard", Mode::PodGroups)),
         ("nacl-drops-dns", Options { acl_drops_dns: true, ..named("shop", Mode::Default) }),
     ]

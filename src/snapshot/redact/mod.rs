@@ -320,7 +320,7 @@ fn enumeration(key: &str, value: &str) -> bool {
     const ENDS: [&str; 10] =
         ["reason", "kind", "phase", "Type", "State", "Status", "Code", "Mode", "Support", "Component"];
     let same = |end: &&str| key.ends_with(*end) || key == end.to_ascii_lowercase();
-    ENDS.iter().any(|end| same(&end)) && value.bytes().all(|b| b.is_ascii_alphabetic() || b == b'-' || b == b'_')
+    ENDS.iter().any(same) && value.bytes().all(|b| b.is_ascii_alphabetic() || b == b'-' || b == b'_')
 }
 
 /// The number of a resource's id, `0a1b2c3d` or `0123456789abcdef0` after a `-`.

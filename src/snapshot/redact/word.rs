@@ -75,9 +75,9 @@ fn plain(word: &str, managed: &HashSet<String>) -> bool {
     let numbered = lower.trim_end_matches(|c: char| c.is_ascii_digit());
     let all_digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
     // `5s`, `80Gi`, `2a` of a zone.
-    (digits > 0 && letters.len() <= 2)
-        // `09T12`, `20261001T080000Z`
-        || (digits > 0 && letters.strip_prefix('t').is_some_and(|rest| all_digits(rest.trim_end_matches('z'))))
+    // `09T12`, `20261001T080000Z`
+    let time = || letters.strip_prefix('t').is_some_and(|rest| all_digits(rest.trim_end_matches('z')));
+    digits > 0 && (letters.len() <= 2 || time())
         // `v1beta1`, `eksbuild1`
         || (lower.starts_with('v') && all_digits(&lower[1..].replace("alpha", "").replace("beta", "")))
         // `usw2` of a zone's id
