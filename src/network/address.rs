@@ -46,6 +46,21 @@ pub fn span(net: &Cidr) -> (u128, u128) {
     (bits(net.network()), bits(net.broadcast()))
 }
 
+/// Whether the range holds the address (as [`Cidr::contains`], in one comparison).
+pub fn holds(net: &Cidr, at: IpAddr) -> bool {
+    match (net, at) {
+        (Cidr::V4(net), IpAddr::V4(at)) => {
+            let differing = u32::from(net.addr()) ^ u32::from(at);
+            differing.checked_shr(32 - u32::from(net.prefix_len())).unwrap_or(0) == 0
+        }
+        (Cidr::V6(net), IpAddr::V6(at)) => {
+            let differing = u128::from(net.addr()) ^ u128::from(at);
+            differing.checked_shr(128 - u32::from(net.prefix_len())).unwrap_or(0) == 0
+        }
+        _ => false,
+    }
+}
+
 /// RFC 1918.
 pub fn is_rfc1918(address: IpAddr) -> bool {
     matches!(address, IpAddr::V4(a) if a.is_private())

@@ -24,7 +24,7 @@ impl Network {
         net.transit(snapshot);
         net.route_tables(snapshot);
         net.network_acls(snapshot);
-        net.collect_parts();
+        net.classify();
         net.balancers = super::load_balancer::read(&net, snapshot);
         net.missing.balancers = gone::<crate::shape::elb::LoadBalancer>(snapshot);
         net
@@ -482,7 +482,16 @@ impl Network {
                 });
             }
             entries.iter_mut().for_each(|e| e.sort_by_key(|e| (e.number, e.index)));
-            self.acls.push(Acl { row: acl.row, id: acl.NetworkAclId.clone(), entries });
+            let mut cuts: [Vec<u128>; 2] = Default::default();
+            for net in entries.iter().flatten().filter_map(|e| e.cidr.as_ref()) {
+                let (first, last) = span(net);
+                cuts[Family::of(net.addr()) as usize].extend([first, last.saturating_add(1)]);
+            }
+            for cuts in &mut cuts {
+                cuts.sort_unstable();
+                cuts.dedup();
+            }
+            self.acls.push(Acl { row: acl.row, id: acl.NetworkAclId.clone(), entries, cuts });
             for a in &acl.Associations {
                 if let Some(&subnet) = self.subnet_ids.get(&a.SubnetId) {
                     self.subnets[subnet as usize].acl = at;

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use super::Verdict;
 use super::address::Ports;
+use super::address::holds;
 use super::flow::{Protocol, Service};
 use super::model::{Network, Peer, Rule};
 
@@ -122,14 +123,14 @@ impl Network {
     /// Whether the rule's peer covers the other end.
     fn rule_faces(&self, rule: &Rule, with: IpAddr, peers: Peers) -> Result<bool, Unclear> {
         match &rule.peer {
-            Peer::Cidr(net) => Ok(net.contains(&with)),
+            Peer::Cidr(net) => Ok(holds(net, with)),
             Peer::Group(group) => match peers {
                 Peers::Are(groups) => Ok(groups.binary_search(group).is_ok()),
                 Peers::Lost => Ok(false),
                 Peers::Unknown => Err(Unclear::Peer),
             },
             Peer::List(list) => match &self.lists[*list as usize].cidrs {
-                Some(cidrs) => Ok(cidrs.iter().any(|c| c.contains(&with))),
+                Some(cidrs) => Ok(cidrs.iter().any(|c| holds(c, with))),
                 None => Err(Unclear::List(*list)),
             },
             Peer::Unreadable => Err(Unclear::Unreadable(rule.item)),
@@ -155,7 +156,7 @@ impl Network {
         for (index, entry) in acl.entries[direction].iter().enumerate() {
             let by = Some((0, index as u32));
             match entry.cidr {
-                Some(net) if !net.contains(&with) => continue,
+                Some(net) if !holds(&net, with) => continue,
                 _ => {}
             }
             let covers = match (entry.protocol, service.protocol) {

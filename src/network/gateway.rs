@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::address::{is_public, is_rfc1918, is_rfc6598, nat64};
+use super::address::{holds, is_public, is_rfc1918, is_rfc6598, nat64};
 use super::explain::plain;
 use super::filter::INGRESS;
 use super::flow::{Protocol, TRANSLATED_CLIENT_PORTS};
@@ -401,7 +401,7 @@ impl<'n> Walk<'n> {
         let to = packet.to;
         let recorded = net.vpcs.get(other.vpc as usize).filter(|v| v.row.is_some());
         let ranges = recorded.map_or(&other.cidrs, |v| &v.cidrs);
-        if !ranges.is_empty() && !ranges.iter().any(|c| c.contains(&to)) {
+        if !ranges.is_empty() && !ranges.iter().any(|c| holds(c, to)) {
             self.stop(|_| {
                 plain(id, STEP, &format!("{to} is not in the peer's ranges"))
                     .code("PCX_REQUIRES_ADDRESS_IN_VPC_CIDR")

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::ops::Range;
 
 use fixedbitset::FixedBitSet;
 
@@ -33,42 +34,56 @@ impl Matrix {
     }
 }
 
-/// A source, as far as its class does not say it all.
-#[derive(Debug, Clone, Copy)]
-struct Source {
-    interface: u32,
-    /// The part of its subnet and whether it has a public address; `NONE` when it has to be decided by itself.
+/// The sources of one family in runs of one class, by address within a run.
+#[derive(Debug)]
+struct Sources {
+    runs: Vec<Run>,
+    /// Of each source, its place in the question.
+    positions: Vec<u32>,
+    interfaces: Vec<u32>,
+    addresses: Vec<u128>,
+    /// Group sets.
+    sets: Vec<u32>,
+}
+
+/// Sources that differ by their groups and by which ranges of the target's rules hold them, and by nothing else.
+#[derive(Debug)]
+struct Run {
+    /// The part of their subnet and whether they have a public address; `NONE`: each is decided by itself.
     class: u32,
-    set: u32,
+    members: Range<usize>,
 }
 
 /// What all interfaces of one class share on the way to a target.
 #[derive(Debug, Clone, Copy)]
 enum Path {
-    /// Not asked yet.
-    Open,
     /// Something on the way looks at more than the class.
     Each,
     /// No group changes it.
     Settled(Disposition),
-    /// The way and the answer, the groups of both ends left out; how the target is seen from there.
-    Way { known: bool, view: u16, inbound: Inside },
+    /// What follows by the source's groups, and which of the class the target's ranges hold.
+    Way { answers: usize, inside: Inside },
 }
 
 /// Whether the target's ranges hold the addresses of a class.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Inside {
-    /// No groups at the end.
-    Unasked,
-    All {
-        refers: bool,
-    },
-    None {
-        refers: bool,
-    },
-    Some {
-        refers: bool,
-    },
+    All,
+    None,
+    Some,
+}
+
+/// The verdicts by group set on ways that differ in nothing else.
+#[derive(Debug)]
+struct Answers {
+    /// Whether all else of the way is known.
+    known: bool,
+    /// Index into [`Column::views`].
+    view: usize,
+    /// Whether the target's rules may admit by the sender's groups.
+    refers: bool,
+    /// By group set: outside and inside the target's ranges (`None`: not asked yet).
+    by_set: Vec<[Option<Disposition>; 2]>,
 }
 
 /// The target's inbound rules for one service, ready to be asked.
@@ -83,7 +98,7 @@ impl Network {
     /// flows' own sources are not looked at. The same verdicts as [`Network::decide`], for a million questions.
     pub fn reach_matrix(&self, sources: &[Row], flows: &[Flow]) -> Matrix {
         let mut verdicts = Vec::with_capacity(sources.len() * flows.len());
-        let mut prepared: [Option<Vec<Source>>; 2] = [None, None];
+        let mut prepared: [Option<Sources>; 2] = [None, None];
         for flow in flows {
             let fixed = self.family_of(&flow.destination);
             let family = fixed.unwrap_or(Family::V4);
@@ -110,13 +125,13 @@ impl Network {
                 to,
                 own: (0..self.vpcs.len() as u32).filter_map(|v| self.interface_at(v, to)).collect(),
                 family,
-                paths: vec![Path::Open; 2 * self.parts[family as usize].len()],
                 views: Vec::new(),
-                sent: Vec::new(),
+                answers: Vec::new(),
                 inbound: None,
-                referred: vec![0; self.sets.len()],
             };
-            verdicts.extend(prepared.iter().map(|&source| column.decide(source)));
+            let first = verdicts.len();
+            verdicts.resize(first + sources.len(), Disposition::Unknown);
+            column.decide(prepared, &mut verdicts[first..]);
         }
         Matrix { sources: sources.len(), verdicts }
     }
@@ -128,61 +143,89 @@ impl Network {
         }
     }
 
-    fn sources(&self, rows: &[Row], family: Family) -> Vec<Source> {
-        rows.iter()
-            .map(|row| {
-                let class = self.interfaces.get(row.index as usize).map_or(NONE, |i| {
-                    let plain = i.kind == Kind::Host && !self.set(i.set).is_empty();
-                    if plain { i.class[family as usize] } else { NONE }
-                });
-                let set = self.interfaces.get(row.index as usize).map_or(NONE, |i| i.set);
-                Source { interface: row.index, class, set }
-            })
-            .collect()
+    fn sources(&self, rows: &[Row], family: Family) -> Sources {
+        // A counting sort by rank; interfaces that are not there come last.
+        let ranks = &self.ranks[family as usize];
+        let rank = |row: &Row| ranks.get(row.index as usize).map_or(ranks.len(), |r| *r as usize);
+        let mut starts = vec![0_u32; ranks.len() + 2];
+        rows.iter().for_each(|row| starts[rank(row) + 1] += 1);
+        for at in 1..starts.len() {
+            starts[at] += starts[at - 1];
+        }
+        let count = rows.len();
+        let (mut positions, mut interfaces, mut sets) = (vec![0; count], vec![0; count], vec![NONE; count]);
+        let (mut addresses, mut classes) = (vec![0; count], vec![NONE; count]);
+        for (row, position) in rows.iter().zip(0..) {
+            let start = &mut starts[rank(row)];
+            let at = *start as usize;
+            *start += 1;
+            (positions[at], interfaces[at]) = (position, row.index);
+            if let Some(i) = self.interfaces.get(row.index as usize) {
+                sets[at] = i.set;
+                classes[at] = i.class[family as usize];
+                addresses[at] = i.primary(family).map_or(0, bits);
+            }
+        }
+        let mut runs: Vec<Run> = Vec::new();
+        for (at, &class) in classes.iter().enumerate() {
+            match runs.last_mut() {
+                Some(run) if run.class == class => run.members.end = at + 1,
+                _ => runs.push(Run { class, members: at..at + 1 }),
+            }
+        }
+        Sources { runs, positions, interfaces, addresses, sets }
     }
 
-    /// Cuts each subnet where a range of an ACL entry, route or VPC begins or ends, and notes in which part each
-    /// interface's primary addresses lie: what the way looks at of an address.
-    pub(super) fn collect_parts(&mut self) {
+    /// Cuts each subnet where a range of a route or VPC begins or ends, and notes in which part each interface's
+    /// primary addresses lie: what the way looks at of an address, network ACLs apart.
+    pub(super) fn classify(&mut self) {
         let mut cuts: [Vec<u128>; 2] = Default::default();
         let mut cut = |net: &Cidr| {
             let (a, b) = span(net);
             cuts[usize::from(net.addr().is_ipv6())].extend([a, b.saturating_add(1)]);
         };
-        self.acls.iter().flat_map(|a| a.entries.iter().flatten()).filter_map(|e| e.cidr.as_ref()).for_each(&mut cut);
         self.tables.iter().flat_map(|t| &t.routes).for_each(|r| cut(&r.to));
         self.transit_tables.iter().flat_map(|t| &t.routes).for_each(|r| cut(&r.to));
         self.vpcs.iter().flat_map(|v| &v.cidrs).for_each(&mut cut);
         self.peerings.iter().flat_map(|p| &p.sides).flat_map(|s| &s.cidrs).for_each(&mut cut);
-        let mut first_part: [Vec<u32>; 2] = Default::default();
         for family in [Family::V4, Family::V6] {
             let f = family as usize;
             cuts[f].sort_unstable();
             cuts[f].dedup();
+            let (mut parts, mut first_part): (Vec<(u128, u128)>, Vec<u32>) = Default::default();
             for subnet in &self.subnets {
-                first_part[f].push(self.parts[f].len() as u32);
+                first_part.push(parts.len() as u32);
                 let Some(range) = subnet.cidrs.iter().find(|c| Family::of(c.addr()) == family) else { continue };
                 let (first, last) = span(range);
                 let inner = &cuts[f][cuts[f].partition_point(|c| *c <= first)..cuts[f].partition_point(|c| *c <= last)];
                 let starts = std::iter::once(first).chain(inner.iter().copied());
                 let ends = inner.iter().map(|c| c - 1).chain(std::iter::once(last));
-                self.parts[f].extend(starts.zip(ends));
+                parts.extend(starts.zip(ends));
             }
-            first_part[f].push(self.parts[f].len() as u32);
-        }
-        for number in 0..self.interfaces.len() {
-            for family in [Family::V4, Family::V6] {
-                let f = family as usize;
+            first_part.push(parts.len() as u32);
+            for number in 0..self.interfaces.len() {
                 let i = &self.interfaces[number];
                 let Some(address) = i.primary(family).filter(|_| i.subnet != NONE) else { continue };
-                let base = first_part[f][i.subnet as usize] as usize;
-                let parts = &self.parts[f][base..first_part[f][i.subnet as usize + 1] as usize];
+                if i.kind != Kind::Host || self.set(i.set).is_empty() {
+                    continue;
+                }
+                let base = first_part[i.subnet as usize] as usize;
+                let parts = &parts[base..first_part[i.subnet as usize + 1] as usize];
                 let part = parts.partition_point(|p| p.0 <= bits(address));
                 if part == 0 || parts[part - 1].1 < bits(address) {
                     continue;
                 }
                 let public = self.public_of(number as u32, address).is_some();
                 self.interfaces[number].class[f] = 2 * (base + part - 1) as u32 + u32::from(public);
+            }
+            let mut order: Vec<u32> = (0..self.interfaces.len() as u32).collect();
+            order.sort_unstable_by_key(|&number| {
+                let i = &self.interfaces[number as usize];
+                (i.class[f], i.primary(family).map_or(0, bits), number)
+            });
+            self.ranks[f] = vec![0; order.len()];
+            for (rank, number) in (0..).zip(order) {
+                self.ranks[f][number as usize] = rank;
             }
         }
     }
@@ -198,96 +241,156 @@ struct Column<'n, 'f> {
     /// Interfaces that have the target's address themselves.
     own: Vec<u32>,
     family: Family,
-    /// By class.
-    paths: Vec<Path>,
     /// The target's groups, as senders see them from different places.
     views: Vec<Sender<'n>>,
-    /// By view and group set, what its egress rules say (asked once).
-    sent: Vec<Vec<Option<Verdict>>>,
+    answers: Vec<Answers>,
     /// Of the one target: its interface, and its rules when they can be compiled.
     inbound: Option<(u32, Option<Inbound>)>,
-    /// By group set: whether a rule of the target refers to one of its groups (1 no, 2 yes, 0 not asked).
-    referred: Vec<u8>,
 }
 
 impl Column<'_, '_> {
-    fn decide(&mut self, source: Source) -> Disposition {
-        if source.class == NONE || self.own.contains(&source.interface) {
-            return self.net.alone(source.interface, self.flow);
+    fn decide(&mut self, sources: &Sources, verdicts: &mut [Disposition]) {
+        for run in &sources.runs {
+            let mut members = run.members.clone();
+            if run.class == NONE {
+                self.decide_each(sources, members, verdicts);
+                continue;
+            }
+            while !members.is_empty() {
+                let own = |at: &usize| self.own.contains(&sources.interfaces[*at]);
+                let Some(first) = members.clone().find(|at| !own(at)) else { break };
+                let (path, last) = self.path(sources, first..members.end);
+                let alike = first..last;
+                match path {
+                    Path::Each => self.decide_each(sources, alike, verdicts),
+                    Path::Settled(disposition) => {
+                        sources.positions[alike].iter().for_each(|&p| verdicts[p as usize] = disposition);
+                    }
+                    Path::Way { answers, inside } => self.decide_way(sources, alike, answers, inside, verdicts),
+                }
+                members.start = last;
+            }
         }
-        if let Path::Open = self.paths[source.class as usize] {
-            self.paths[source.class as usize] = self.path(source);
-        }
-        let (known, view, inbound) = match self.paths[source.class as usize] {
-            Path::Settled(disposition) => return disposition,
-            Path::Way { known, view, inbound } => (known, view, inbound),
-            Path::Each | Path::Open => return self.net.alone(source.interface, self.flow),
-        };
-        let sent = match self.sent[usize::from(view)][source.set as usize] {
-            Some(sent) => sent,
-            None => self.ask_sent(view, source.set),
-        };
-        if sent == Verdict::Blocked || !self.received(source, inbound) {
-            Disposition::Blocked
-        } else if known && sent == Verdict::Allowed {
-            Disposition::Reachable
-        } else {
-            Disposition::Unknown
+        for &own in &self.own {
+            let ranks = &self.net.ranks[self.family as usize];
+            let rank = |interface: &u32| ranks.get(*interface as usize).copied().unwrap_or(NONE);
+            let start = sources.interfaces.partition_point(|i| rank(i) < rank(&own));
+            let end = sources.interfaces.partition_point(|i| rank(i) <= rank(&own));
+            self.decide_each(sources, start..end, verdicts);
         }
     }
 
-    fn ask_sent(&mut self, view: u16, set: u32) -> Verdict {
-        let peers = self.views[usize::from(view)].peers();
-        let verdict = self.net.groups_permit(self.net.set(set), EGRESS, self.to, peers, self.service).verdict;
-        self.sent[usize::from(view)][set as usize] = Some(verdict);
-        verdict
+    fn decide_each(&self, sources: &Sources, members: Range<usize>, verdicts: &mut [Disposition]) {
+        for at in members {
+            verdicts[sources.positions[at] as usize] = self.net.alone(sources.interfaces[at], self.flow);
+        }
     }
 
-    fn received(&mut self, source: Source, inbound: Inside) -> bool {
-        let (refers, inside) = match inbound {
-            Inside::Unasked | Inside::All { .. } => return true,
-            Inside::None { refers } => (refers, false),
-            Inside::Some { refers } => (refers, true),
-        };
-        let Some((_, Some(rules))) = &self.inbound else { return false };
-        let held = || {
-            let address = self.net.interfaces[source.interface as usize].primary(self.family);
-            address.is_some_and(|a| rules.ranges.contains(bits(a)))
-        };
-        if inside && held() {
-            return true;
+    /// The members by address: pieces inside the target's ranges and outside them take turns.
+    fn decide_way(
+        &mut self,
+        sources: &Sources,
+        Range { start, end }: Range<usize>,
+        answers: usize,
+        inside: Inside,
+        verdicts: &mut [Disposition],
+    ) {
+        match inside {
+            Inside::All => return self.decide_piece(sources, start..end, answers, true, verdicts),
+            Inside::None => return self.decide_piece(sources, start..end, answers, false, verdicts),
+            Inside::Some => {}
         }
-        if !refers {
-            return false;
+        let Some((_, Some(rules))) = &self.inbound else { return };
+        let members = &sources.addresses[start..end];
+        let mut pieces = Vec::new();
+        for (first, last) in rules.ranges.within(members[0], members[members.len() - 1]) {
+            pieces
+                .push(start + members.partition_point(|a| *a < first)..start + members.partition_point(|a| *a <= last));
         }
-        let referred = &mut self.referred[source.set as usize];
-        if *referred == 0 {
-            let any = self.net.set(source.set).iter().any(|&g| rules.groups.contains(g as usize));
-            *referred = 1 + u8::from(any);
+        let mut at = start;
+        for piece in pieces {
+            self.decide_piece(sources, at..piece.start, answers, false, verdicts);
+            at = piece.end;
+            self.decide_piece(sources, piece, answers, true, verdicts);
         }
-        *referred == 2
+        self.decide_piece(sources, at..end, answers, false, verdicts);
     }
 
-    /// Walks once for a class, without the ends' groups.
-    fn path(&mut self, source: Source) -> Path {
+    fn decide_piece(
+        &mut self,
+        sources: &Sources,
+        members: Range<usize>,
+        answers: usize,
+        inside: bool,
+        verdicts: &mut [Disposition],
+    ) {
+        for (&set, &position) in sources.sets[members.clone()].iter().zip(&sources.positions[members]) {
+            let verdict = match self.answers[answers].by_set[set as usize][usize::from(inside)] {
+                Some(verdict) => verdict,
+                None => self.ask(answers, set, inside),
+            };
+            verdicts[position as usize] = verdict;
+        }
+    }
+
+    /// What the groups of both ends say of a group set.
+    fn ask(&mut self, answers: usize, set: u32, inside: bool) -> Disposition {
+        let Answers { known, view, refers, .. } = self.answers[answers];
+        let groups = self.net.set(set);
+        let peers = self.views[view].peers();
+        let sent = match self.net.groups_permit(groups, EGRESS, self.to, peers, self.service).verdict {
+            Verdict::Blocked => Disposition::Blocked,
+            Verdict::Allowed if known => Disposition::Reachable,
+            Verdict::Allowed | Verdict::Unknown => Disposition::Unknown,
+        };
+        let admitted = refers
+            && match &self.inbound {
+                Some((_, Some(rules))) => groups.iter().any(|&g| rules.groups.contains(g as usize)),
+                _ => false,
+            };
+        let by_set = [Some(if admitted { sent } else { Disposition::Blocked }), Some(sent)];
+        self.answers[answers].by_set[set as usize] = by_set;
+        if inside || admitted { sent } else { Disposition::Blocked }
+    }
+
+    /// Walks once for the first of these members of a class, without the ends' groups; the path is theirs up to
+    /// where an ACL on it looks at the address otherwise.
+    fn path(&mut self, sources: &Sources, members: Range<usize>) -> (Path, usize) {
+        let Range { start, end } = members;
         let net = self.net;
-        let Some(address) = net.interfaces[source.interface as usize].primary(self.family) else { return Path::Each };
-        let mut host: Host = net.host(source.interface, address);
+        let Some(address) = net.interfaces[sources.interfaces[start] as usize].primary(self.family) else {
+            return (Path::Each, end);
+        };
+        let mut host: Host = net.host(sources.interfaces[start], address);
         host.label = Cow::Borrowed("");
         let walk = Walk { bare: true, ..Walk::new(net, None) };
         let walk = net.go(walk, self.flow, &self.wanted, &Origin::Host(host.clone()));
+        let next_cut = |acl: &u32| {
+            let cuts = &net.acls.get(*acl as usize)?.cuts[self.family as usize];
+            cuts.get(cuts.partition_point(|c| *c <= bits(address))).copied()
+        };
+        let addresses = &sources.addresses[start..end];
+        let alike = match walk.acls.iter().filter_map(next_cut).min() {
+            Some(cut) => addresses.partition_point(|a| *a < cut),
+            None => addresses.len(),
+        };
+        (self.path_of(&walk, &host, addresses[0], addresses[alike - 1]), start + alike)
+    }
+
+    fn path_of(&mut self, walk: &Walk, host: &Host, first: u128, last: u128) -> Path {
+        let net = self.net;
         let disposition = walk.disposition();
         if walk.origin.is_none() || disposition == Disposition::Blocked {
             // Groups are not asked, or cannot mend it.
             return if walk.asked_public && walk.door.is_some() { Path::Each } else { Path::Settled(disposition) };
         }
-        let inbound = match &walk.door {
-            None => Inside::Unasked,
+        let (inside, refers) = match &walk.door {
+            None => (Inside::All, false),
             Some(door) => {
                 let (mine, inbound) =
                     self.inbound.get_or_insert_with(|| (door.interface, net.compile(door, self.service)));
                 let Some(inbound) = inbound.as_ref().filter(|_| {
-                    door.kind != Kind::NetworkLoadBalancer && *mine == door.interface && door.from == address
+                    door.kind != Kind::NetworkLoadBalancer && *mine == door.interface && door.from == host.address
                 }) else {
                     return Path::Each;
                 };
@@ -296,11 +399,10 @@ impl Column<'_, '_> {
                     Sender::Lost => false,
                     Sender::Unknown => return Path::Each,
                 };
-                let (first, last) = net.parts[self.family as usize][source.class as usize / 2];
-                inbound.ranges.inside(first, last, refers)
+                (inbound.ranges.inside(first, last), refers)
             }
         };
-        let view = net.groups_at(&walk, &host, self.to);
+        let view = net.groups_at(walk, host, self.to);
         let same = |a: &Sender, b: &Sender| match (a, b) {
             (Sender::Groups(a), Sender::Groups(b)) => a == b,
             (Sender::Lost, Sender::Lost) | (Sender::Unknown, Sender::Unknown) => true,
@@ -309,23 +411,31 @@ impl Column<'_, '_> {
         let view = self.views.iter().position(|v| same(v, &view)).unwrap_or_else(|| {
             self.views.push(match view {
                 Sender::Groups(groups) => Sender::Groups(Cow::Owned(groups.into_owned())),
-                other => other,
+                Sender::Lost => Sender::Lost,
+                Sender::Unknown => Sender::Unknown,
             });
-            self.sent.push(vec![None; net.sets.len()]);
             self.views.len() - 1
         });
-        Path::Way { known: disposition == Disposition::Reachable, view: view as u16, inbound }
+        let known = disposition == Disposition::Reachable;
+        let same = |a: &Answers| (a.known, a.view, a.refers) == (known, view, refers);
+        let answers = self.answers.iter().position(same).unwrap_or_else(|| {
+            self.answers.push(Answers { known, view, refers, by_set: vec![[None; 2]; net.sets.len()] });
+            self.answers.len() - 1
+        });
+        Path::Way { answers, inside }
     }
 }
 
 impl Ranges {
-    fn inside(&self, first: u128, last: u128, refers: bool) -> Inside {
-        if self.iter().any(|(a, b)| a <= first && last <= b) {
-            Inside::All { refers }
-        } else if self.iter().all(|(a, b)| b < first || last < a) {
-            Inside::None { refers }
-        } else {
-            Inside::Some { refers }
+    /// Those that touch `first..=last`.
+    fn within(&self, first: u128, last: u128) -> impl Iterator<Item = (u128, u128)> + '_ {
+        self.iter().skip_while(move |r| r.1 < first).take_while(move |r| r.0 <= last)
+    }
+    fn inside(&self, first: u128, last: u128) -> Inside {
+        match self.within(first, last).next() {
+            None => Inside::None,
+            Some((a, b)) if a <= first && last <= b => Inside::All,
+            Some(_) => Inside::Some,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use super::Target;
-use super::address::{Cidr, Family, address, bits};
+use super::address::{Cidr, Family, address, bits, holds};
 use super::flow::Protocol;
 use crate::shape::{Row, Str};
 use crate::snapshot::Missing;
@@ -50,8 +50,8 @@ pub struct Network {
     /// (interface, private address, public address), sorted.
     pub(super) public_of: Vec<(u32, u32, u32)>,
 
-    /// By family: the parts of all subnets, first and last address.
-    pub(super) parts: [Vec<(u128, u128)>; 2],
+    /// By family: each interface's rank when they are sorted by class and primary address.
+    pub(super) ranks: [Vec<u32>; 2],
     /// By family: (VPC, first, last, subnet), sorted.
     pub(super) ranges: [Vec<(u32, u128, u128, u32)>; 2],
 
@@ -143,6 +143,8 @@ pub(super) struct Acl {
     pub id: Str,
     /// By direction: ingress, egress; each sorted by number.
     pub entries: [Vec<Entry>; 2],
+    /// By family: where a range of an entry begins or is over, sorted.
+    pub cuts: [Vec<u128>; 2],
 }
 
 #[derive(Debug)]
@@ -354,7 +356,7 @@ impl Network {
                 Some((self.public[i].1, address(Family::V4, u128::from(self.public[i].2))))
             }
             IpAddr::V6(_) => {
-                let vpc = self.vpcs.iter().position(|v| v.cidrs.iter().any(|c| c.contains(&at)))? as u32;
+                let vpc = self.vpcs.iter().position(|v| v.cidrs.iter().any(|c| holds(c, at)))? as u32;
                 Some((self.interface_at(vpc, at)?, at))
             }
         }
@@ -380,7 +382,7 @@ impl Network {
 
     /// Whether one of the VPC's ranges holds the address.
     pub(super) fn vpc_holds(&self, vpc: u32, at: IpAddr) -> bool {
-        self.vpcs.get(vpc as usize).is_some_and(|v| v.cidrs.iter().any(|c| c.contains(&at)))
+        self.vpcs.get(vpc as usize).is_some_and(|v| v.cidrs.iter().any(|c| holds(c, at)))
     }
 
     pub(super) fn set(&self, set: u32) -> &[u32] {
@@ -400,6 +402,6 @@ impl Network {
 
 impl Subnet {
     pub(super) fn holds(&self, at: IpAddr) -> bool {
-        self.cidrs.iter().any(|c| c.contains(&at))
+        self.cidrs.iter().any(|c| holds(c, at))
     }
 }

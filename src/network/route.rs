@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::address::is_public;
+use super::address::{holds, is_public};
 use super::model::{NONE, Network};
 use super::{RouteChoice, Target};
 use crate::shape::Row;
@@ -47,7 +47,7 @@ impl Network {
         let mut best_but_propagated: Option<(u8, u8, u32, usize)> = None;
         let mut local = false;
         for (at, route) in routes.routes.iter().enumerate() {
-            if !route.to.contains(&to) {
+            if !holds(&route.to, to) {
                 continue;
             }
             local |= route.target == Target::Local;
@@ -66,7 +66,7 @@ impl Network {
                 best_but_propagated = Some(key);
             }
         }
-        let implicit = self.vpcs.get(vpc as usize).and_then(|v| v.cidrs.iter().find(|c| c.contains(&to)));
+        let implicit = self.vpcs.get(vpc as usize).and_then(|v| v.cidrs.iter().find(|c| holds(c, to)));
         if local || implicit.is_some() {
             best = best_but_propagated;
         }

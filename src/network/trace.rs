@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::address::{Family, bits, is_instance_service, is_public, nat64, span};
+use super::address::{Family, bits, holds, is_instance_service, is_public, nat64, span};
 use super::ends::{Origin, Wanted, name};
 use super::explain::plain;
 use super::filter::{EGRESS, INGRESS};
@@ -135,7 +135,7 @@ impl Network {
         };
         let router = || {
             let s = self.subnets.get(host.subnet as usize)?;
-            Some(s.cidrs.iter().any(|c| c.contains(&to) && to.is_ipv4() && bits(to) == span(c).0 + 1))
+            Some(s.cidrs.iter().any(|c| holds(c, to) && to.is_ipv4() && bits(to) == span(c).0 + 1))
         };
         is_instance_service(to) || resolver().unwrap_or(false) || router().unwrap_or(false)
     }

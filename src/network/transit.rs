@@ -2,6 +2,7 @@
 
 use super::Hop;
 use super::Verdict;
+use super::address::holds;
 use super::explain::plain;
 use super::gateway::absent;
 use super::model::{Attachment, NONE, Network, TransitTable, VpcAttachment};
@@ -162,7 +163,7 @@ impl<'n> Walk<'n> {
             return None;
         }
         // Longest prefix, then static before propagated, then VPC before the rest.
-        let best = routes.routes.iter().enumerate().filter(|(_, r)| r.to.contains(&to)).min_by_key(|(_, r)| {
+        let best = routes.routes.iter().enumerate().filter(|(_, r)| holds(&r.to, to)).min_by_key(|(_, r)| {
             (
                 u8::MAX - r.to.prefix_len(),
                 r.propagated,

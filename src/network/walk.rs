@@ -119,6 +119,8 @@ pub(super) struct Walk<'n> {
     pub door: Option<Door<'n>>,
     /// Whether an internet gateway looked for the sender's public address.
     pub asked_public: bool,
+    /// The ACLs that were asked, when the walk is bare.
+    pub acls: Vec<u32>,
 }
 
 impl<'n> Walk<'n> {
@@ -136,6 +138,7 @@ impl<'n> Walk<'n> {
             bare: false,
             door: None,
             asked_public: false,
+            acls: Vec::new(),
         }
     }
 
@@ -192,7 +195,11 @@ impl<'n> Walk<'n> {
 
     /// The network ACL of a subnet.
     pub fn acl(&mut self, subnet: u32, direction: usize, with: IpAddr, service: Service) -> Decision {
-        let decision = self.net.acl_permits(self.net.acl_number(subnet), direction, with, service);
+        let acl = self.net.acl_number(subnet);
+        if self.bare {
+            self.acls.push(acl);
+        }
+        let decision = self.net.acl_permits(acl, direction, with, service);
         self.hop(decision.verdict, |net| explain::acl(net, subnet, direction, service, &decision));
         decision
     }

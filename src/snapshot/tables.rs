@@ -215,38 +215,43 @@ impl<T> Table<T> {
 impl<T: Object> Table<T> {
     fn settle(&mut self, differing: &mut Vec<(TableId, Str, Place, Place)>) {
         let ids: Vec<Str> = self.rows.iter().map(Object::id).collect();
-        if !ids.is_sorted() {
-            let mut order: Vec<usize> = (0..ids.len()).collect();
-            order.sort_by(|&a, &b| ids[a].cmp(&ids[b]).then(self.places[a].cmp(&self.places[b])));
-            let mut rows: Vec<Option<T>> = std::mem::take(&mut self.rows).into_iter().map(Some).collect();
-            let places = std::mem::take(&mut self.places);
-            for i in order {
-                if let Some(row) = rows[i].take() {
-                    self.push(row, places[i]);
+        let Some(order) = order(&ids, &self.places) else {
+            self.index = index(ids.into_iter());
+            return;
+        };
+        let mut rows: Vec<Option<T>> = std::mem::take(&mut self.rows).into_iter().map(Some).collect();
+        let places = std::mem::take(&mut self.places);
+        let mut kept: Vec<Str> = Vec::with_capacity(ids.len());
+        for at in order {
+            let (Some(row), id) = (rows[at].take(), &ids[at]) else { continue };
+            if let (Some(last), Some(before)) = (self.rows.last(), kept.last())
+                && !id.is_empty()
+                && before == id
+            {
+                if *last != row {
+                    differing.push((self.id, id.clone(), self.places[self.places.len() - 1], places[at]));
                 }
+                continue;
             }
+            kept.push(id.clone());
+            self.push(row, places[at]);
         }
-        self.index.clear();
-        self.index.reserve(self.rows.len());
-        let (mut kept, mut kept_places): (Vec<T>, Vec<Place>) =
-            (Vec::with_capacity(self.rows.len()), Vec::with_capacity(self.rows.len()));
-        for (row, place) in std::mem::take(&mut self.rows).into_iter().zip(std::mem::take(&mut self.places)) {
-            let id = row.id();
-            if !id.is_empty() {
-                if let Some(&other) = self.index.get(&id) {
-                    if kept[other as usize] != row {
-                        differing.push((self.id, id, kept_places[other as usize], place));
-                    }
-                    continue;
-                }
-                self.index.insert(id, kept.len() as u32);
-            }
-            kept.push(row);
-            kept_places.push(place);
-        }
-        self.rows = kept;
-        self.places = kept_places;
+        self.index = index(kept.into_iter());
     }
+}
+
+/// The order by id, then place; none when they stand in it and no id repeats.
+fn order(ids: &[Str], places: &[Place]) -> Option<Vec<usize>> {
+    if ids.is_sorted_by(|a, b| a < b) {
+        return None;
+    }
+    let mut order: Vec<usize> = (0..ids.len()).collect();
+    order.sort_unstable_by(|&a, &b| ids[a].cmp(&ids[b]).then(places[a].cmp(&places[b])));
+    Some(order)
+}
+
+fn index(ids: std::vec::IntoIter<Str>) -> HashMap<Str, u32> {
+    ids.zip(0..).filter(|(id, _)| !id.is_empty()).collect()
 }
 
 fn named(meta: &ObjectMeta) -> Str {
