@@ -286,51 +286,6 @@ fn names_of_files_do_not_matter() {
     assert_eq!(said(Snapshot::from_documents(rest)), expected);
 }
 
-fn shuffle<T>(list: &mut [T], seed: &mut u64) {
-    for i in (1..list.len()).rev() {
-        *seed = seed.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
-        list.swap(i, (*seed >> 33) as usize % (i + 1));
-    }
-}
-
-/// Shuffles AWS's lists of objects and Kubernetes' items; what else Kubernetes lists has an order.
-fn shuffle_lists(value: &mut Value, seed: &mut u64) {
-    match value {
-        Value::Object(map) => {
-            for (key, value) in map {
-                if let Value::Array(list) = value
-                    && list.iter().all(Value::is_object)
-                    && (key == "items" || key.starts_with(char::is_uppercase))
-                {
-                    shuffle(list, seed);
-                }
-                shuffle_lists(value, seed);
-            }
-        }
-        Value::Array(list) => list.iter_mut().for_each(|v| shuffle_lists(v, seed)),
-        _ => {}
-    }
-}
-
-#[test]
-fn order_changes_nothing() {
-    let documents = broken();
-    let expected = said(Snapshot::from_documents(documents.clone()));
-    for round in 1..=12u64 {
-        let mut seed = round;
-        let mut shuffled: Vec<(String, String)> = documents
-            .iter()
-            .map(|(path, text)| {
-                let mut value: Value = serde_json::from_str(text).unwrap();
-                shuffle_lists(&mut value, &mut seed);
-                (path.clone(), value.to_string())
-            })
-            .collect();
-        shuffle(&mut shuffled, &mut seed);
-        assert_eq!(said(Snapshot::from_documents(shuffled)), expected, "seed {round}");
-    }
-}
-
 #[test]
 fn times_of_the_aws_cli_1_are_numbers() {
     let text = r#"{"cluster": {"name": "a", "arn": "arn:aws:eks:us-west-2:111122223333:cluster/a", "createdAt": 1795620156.3}}"#;

@@ -217,12 +217,13 @@ impl Cluster {
         }
         if plan.settled && ask.plan.named.is_empty() && ask.params.is_none_or(|p| p.spec.subnets.is_none()) {
             // A load balancer that is there keeps its subnets; nobody looks for others.
-            let kept: Subnets<'_> = plan
+            let mut kept: Subnets<'_> = plan
                 .balancers
                 .iter()
                 .flat_map(|b| self.snapshot.tables.load_balancers.at(b.row.index).value.AvailabilityZones.iter())
                 .filter_map(|zone| table.get(&zone.SubnetId))
                 .collect();
+            kept.sort_unstable_by_key(|s| s.row);
             plan.chosen = links(&kept);
             plan.zones = zones(&kept);
             return Ok(self.open(plan, &kept));

@@ -213,7 +213,10 @@ impl Cluster {
 
     /// The groups of these ids that were recorded.
     pub fn group_links<'a>(&self, ids: impl Iterator<Item = &'a str>) -> Vec<Link<SecurityGroup>> {
-        ids.filter_map(|id| self.snapshot.tables.security_groups.get(id)).map(|g| Link::new(g.row)).collect()
+        let groups = ids.filter_map(|id| self.snapshot.tables.security_groups.get(id));
+        let mut rows: Vec<Row> = groups.map(|g| g.row).collect();
+        rows.sort_unstable();
+        rows.into_iter().map(Link::new).collect()
     }
 
     /// The interfaces that are attached to an instance.
