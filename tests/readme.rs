@@ -16,7 +16,7 @@ fn console_blocks_run() {
             console = line == "```console";
         } else if let Some(command) = line.strip_prefix("$ ").filter(|_| console) {
             let arguments = command
-                .strip_prefix("cargo run --release --no-default-features -- ")
+                .strip_prefix("cargo run --no-default-features -- ")
                 .or_else(|| command.strip_prefix("eks-doctor "))
                 .unwrap_or_else(|| panic!("README.md: `{command}` is not run by this test"));
             let output = Command::new(env!("CARGO_BIN_EXE_eks-doctor"))
