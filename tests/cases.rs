@@ -193,11 +193,21 @@ fn unfit(command: &str) -> Option<&'static str> {
     } else if command.replace("{{EC2PrivateDNSName}}", "").contains("{{") {
         // The authenticator fills in EC2PrivateDNSName itself.
         Some("something was not filled in")
+    } else if command.starts_with("aws ") && repeats_option(command) {
+        Some("an option is given twice")
     } else if command.contains("null") && !command.contains("\"null\"") && command.contains(" null") {
         Some("a value that is not there")
     } else {
         None
     }
+}
+
+/// The AWS CLI takes the last of two, so one of them is wrong.
+fn repeats_option(command: &str) -> bool {
+    let mut seen = BTreeSet::new();
+    // What stands in `$( )` is a command of its own.
+    let outer = command.split_once("$(").map_or(command, |(outer, _)| outer);
+    outer.split_whitespace().filter(|word| word.starts_with("--")).any(|option| !seen.insert(option))
 }
 
 #[derive(Debug, serde::Deserialize)]
@@ -255,6 +265,7 @@ fn every_rule_explains_itself_and_how_to_mend_it() {
             says(rule.fixes.iter().any(|f| f.title.trim().is_empty()), "has a fix without a title");
             for command in rule.fixes.iter().flat_map(|f| &f.commands) {
                 // One that is an expression is looked at where it fires.
+                says(command.starts_with("aws ") && repeats_option(command), command);
                 says(!command.starts_with("{{") && unfit(command).is_some_and(|u| u.starts_with("a command")), command);
             }
             // What changes something stands in a fix, where it can be seen as such.

@@ -9,6 +9,7 @@ use super::pods::ended;
 use super::selector::selects;
 use crate::shape::k8s::{
     ConfigMap, DaemonSet, LabelSelector, Namespace, NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, Node, Pod,
+    SelectorRequirement,
 };
 use crate::shape::{Link, Row, Str, derived};
 use crate::snapshot::{Known, Rec};
@@ -25,6 +26,8 @@ derived! {
         /// All that isolate these pods.
         policies: Vec<Link<NetworkPolicy>>,
         namespace: Str,
+        /// NetworkPolicies (JSON) that let the pods which these isolate ask CoreDNS, and isolate no others.
+        allowing: Vec<Str>,
         pods: Vec<Link<Pod>>,
         /// Who enforces it.
         engine: Str,
@@ -319,8 +322,7 @@ impl Cluster {
         lacks: Vec<Str>,
     ) -> DnsDenial {
         let table = &self.snapshot.tables.network_policies;
-        let empty = |s: &LabelSelector| s.matchLabels.is_empty() && s.matchExpressions.is_empty();
-        let whole = rows.iter().find(|r| empty(&table.at(r.index).value.spec.podSelector)).or(rows.first());
+        let whole = rows.iter().find(|r| selects_all(&table.at(r.index).value.spec.podSelector)).or(rows.first());
         let policy = whole.copied().unwrap_or(Row { table: crate::snapshot::TableId::NetworkPolicies, index: 0 });
         DnsDenial {
             direction: Str::const_new(direction),
@@ -328,6 +330,7 @@ impl Cluster {
             policy: Link::new(policy),
             policies: rows.iter().copied().map(Link::new).collect(),
             namespace: table.at(policy.index).value.metadata.namespace.clone(),
+            allowing: allowing(rows.iter().map(|row| table.at(row.index).value)),
             pods: pods.into_iter().map(Link::new).collect(),
             engine: Str::new(engine),
             open,
@@ -412,4 +415,87 @@ fn peer_fits(
         None => own == namespace,
     };
     here && peer.podSelector.as_ref().is_none_or(|s| selects(s, labels))
+}
+
+fn selects_all(selector: &LabelSelector) -> bool {
+    selector.matchLabels.is_empty() && selector.matchExpressions.is_empty()
+}
+
+/// A policy that allows DNS for each selector of those that isolate; one for all pods is enough when one isolates all.
+fn allowing<'p>(isolating: impl Iterator<Item = &'p NetworkPolicy> + Clone) -> Vec<Str> {
+    let whole = isolating.clone().find(|policy| selects_all(&policy.spec.podSelector));
+    let mut seen: Vec<&LabelSelector> = Vec::new();
+    let mut all = Vec::new();
+    for policy in isolating.filter(|policy| whole.is_none_or(|whole| std::ptr::eq(whole, *policy))) {
+        let selector = &policy.spec.podSelector;
+        if seen.contains(&selector) {
+            continue;
+        }
+        seen.push(selector);
+        let name = if whole.is_some() { "allow-dns".to_owned() } else { format!("{}-allow-dns", policy.metadata.name) };
+        let text = |map: &BTreeMap<Str, Str>| -> serde_json::Map<String, serde_json::Value> {
+            map.iter().map(|(key, value)| (key.to_string(), value.as_str().into())).collect()
+        };
+        let mut pods = serde_json::Map::new();
+        if !selector.matchLabels.is_empty() {
+            pods.insert("matchLabels".to_owned(), text(&selector.matchLabels).into());
+        }
+        let expression = |one: &SelectorRequirement| {
+            let mut map = serde_json::Map::new();
+            map.insert("key".to_owned(), one.key.as_str().into());
+            map.insert("operator".to_owned(), one.operator.as_str().into());
+            if !one.values.is_empty() {
+                map.insert("values".to_owned(), one.values.iter().map(Str::as_str).collect());
+            }
+            serde_json::Value::from(map)
+        };
+        if !selector.matchExpressions.is_empty() {
+            pods.insert("matchExpressions".to_owned(), selector.matchExpressions.iter().map(expression).collect());
+        }
+        let policy = serde_json::json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"name": name},
+            "spec": {"podSelector": pods, "policyTypes": ["Egress"], "egress": [{
+                "to": [{
+                    "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}},
+                    "podSelector": {"matchLabels": {"k8s-app": "kube-dns"}},
+                }],
+                "ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}],
+            }]},
+        });
+        all.push(Str::new(policy.to_string()));
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn a_policy_that_allows_dns_isolates_no_more_pods() {
+        let policy = |name: &str, selector: Value| -> NetworkPolicy {
+            serde_json::from_value(json!({"metadata": {"name": name}, "spec": {"podSelector": selector}})).unwrap()
+        };
+        let some = policy("front", json!({"matchLabels": {"app": "front"}}));
+        let same = policy("front-too", json!({"matchLabels": {"app": "front"}}));
+        let terms =
+            json!([{"key": "tier", "operator": "In", "values": ["db", "cache"]}, {"key": "x", "operator": "Exists"}]);
+        let other = policy("back", json!({"matchExpressions": terms}));
+        let all = policy("deny", json!({}));
+        let told = |policies: &[&NetworkPolicy]| -> Vec<(Value, Value)> {
+            let texts = allowing(policies.iter().copied());
+            let values = texts.iter().map(|text| serde_json::from_str::<Value>(text).unwrap());
+            values.map(|v| (v["metadata"]["name"].clone(), v["spec"]["podSelector"].clone())).collect()
+        };
+        assert_eq!(
+            told(&[&some, &same, &other]),
+            [
+                (json!("front-allow-dns"), json!({"matchLabels": {"app": "front"}})),
+                (json!("back-allow-dns"), json!({"matchExpressions": terms})),
+            ]
+        );
+        assert_eq!(told(&[&some, &all, &other]), [(json!("allow-dns"), json!({}))]);
+    }
 }

@@ -340,12 +340,14 @@ fn render(template: &Template, bindings: &Bindings<'_>) -> Known<String> {
 /// A command that is one expression may give many.
 fn commands(templates: &[Template], bindings: &Bindings<'_>) -> Known<Vec<String>> {
     let mut all = Vec::new();
+    let blank = |part: &&Part| matches!(part, Part::Text(text) if text.trim().is_empty());
     for template in templates {
-        match template.0.as_slice() {
+        // One that is an expression, with at most a line's end around it, may be several commands.
+        match template.0.iter().filter(|part| !blank(part)).collect::<Vec<_>>().as_slice() {
             [Part::Expr(expr)] => all.extend(expr.texts(bindings)?),
-            parts => {
+            _ => {
                 let mut text = String::new();
-                for part in parts {
+                for part in &template.0 {
                     match part {
                         Part::Text(t) => text.push_str(t),
                         Part::Expr(expr) => text.push_str(&expr.text(bindings)?),
