@@ -76,6 +76,9 @@ pub struct Check {
     /// Write what is found now to the file of --baseline
     #[arg(long, requires = "baseline")]
     pub update_baseline: bool,
+    /// Whether to try the fixes on the snapshot, in memory, and say which of them mend their finding and bring nothing new
+    #[arg(long, value_enum, default_value_t = Prove::Auto, value_name = "WHEN")]
+    pub prove: Prove,
     /// The day on which suppressions are looked at [default: that of SOURCE_DATE_EPOCH, or today]
     #[arg(long, value_name = "YYYY-MM-DD", value_parser = day, hide = true)]
     pub today: Option<Date>,
@@ -145,11 +148,11 @@ pub struct Record {
 #[derive(Debug, Args)]
 pub struct Diff {
     /// The folder (or file) with the older answers
-    #[arg(value_name = "OLD")]
-    pub old: PathBuf,
+    #[arg(value_name = "OLD", required_unless_present = "schema")]
+    pub old: Option<PathBuf>,
     /// The folder (or file) with the newer answers
-    #[arg(value_name = "NEW")]
-    pub new: PathBuf,
+    #[arg(value_name = "NEW", required_unless_present = "schema")]
+    pub new: Option<PathBuf>,
     /// The cluster, when the snapshots hold several (name or ARN)
     #[arg(long, value_name = "NAME")]
     pub cluster: Option<String>,
@@ -174,6 +177,9 @@ pub struct Diff {
     /// When to use colours
     #[arg(long, value_enum, default_value_t = Color::Auto, value_name = "WHEN")]
     pub color: Color,
+    /// Print the JSON Schema of what --format json prints and exit
+    #[arg(long)]
+    pub schema: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -339,6 +345,15 @@ fn output(text: &str) -> Result<Output, String> {
     let format =
         Format::from_str(format, false).map_err(|_| format!("no format `{format}`; there are {}", known.join(", ")))?;
     Ok(Output { format, file })
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Prove {
+    /// Of a large snapshot only the first ones, or none
+    Auto,
+    /// All of them, however long it takes
+    Always,
+    Never,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -17,6 +17,7 @@ mod glob;
 pub mod network;
 pub mod permissions;
 pub mod picture;
+pub mod prove;
 pub mod report;
 pub mod rule;
 pub mod shape;

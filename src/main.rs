@@ -21,6 +21,7 @@ use eks_doctor::diff;
 use eks_doctor::network::{Disposition, Trace};
 use eks_doctor::permissions;
 use eks_doctor::picture::Picture;
+use eks_doctor::prove;
 use eks_doctor::report;
 use eks_doctor::rule::test::TestError;
 use eks_doctor::rule::{RuleSet, RulesError, page};
@@ -29,7 +30,7 @@ use eks_doctor::suppress;
 use eks_doctor::yaml::YamlError;
 use serde_saphyr::Spanned;
 
-use cli::{Cli, Color, Command, DiffFormat, Format, Output, PermissionsOf, RulesCommand, TraceFormat};
+use cli::{Cli, Color, Command, DiffFormat, Format, Output, PermissionsOf, Prove, RulesCommand, TraceFormat};
 
 /// What ends a run with exit code 2.
 enum Trouble {
@@ -175,7 +176,14 @@ fn check(args: &cli::Check) -> Result<ExitCode, Trouble> {
             clusters.extend(Cluster::choose(snapshot.clone(), wanted.as_deref()));
         }
         let found = eks_doctor::diagnose(&snapshot, &rules, wanted.as_deref());
-        checked.push((found.map_err(|e| Trouble::Plain(e.to_string()))?, snapshot));
+        let mut found = found.map_err(|e| Trouble::Plain(e.to_string()))?;
+        let effort = match args.prove {
+            Prove::Auto => prove::EFFORT,
+            Prove::Always => usize::MAX,
+            Prove::Never => 0,
+        };
+        prove::prove(&mut found, &snapshot, &rules, wanted.as_deref(), effort);
+        checked.push((found, snapshot));
     }
     let warnings = suppress::suppress(&mut checked, &config, &rules, today);
     let (mut found, snapshot) = eks_doctor::join(checked);
@@ -327,6 +335,11 @@ fn fails(found: &Report, args: &cli::Check, config: &Config) -> bool {
 }
 
 fn diff(args: &cli::Diff) -> Result<ExitCode, Trouble> {
+    // Both are there unless the schema is asked for.
+    let (Some(old_path), Some(new_path), false) = (&args.old, &args.new, args.schema) else {
+        print(&diff::schema())?;
+        return Ok(ExitCode::SUCCESS);
+    };
     let (config, rules) = load_rules(&args.rules)?;
     let today = today(args.today)?;
     let side = |path: &Path| -> Result<(Report, Arc<Snapshot>), Trouble> {
@@ -338,7 +351,7 @@ fn diff(args: &cli::Diff) -> Result<ExitCode, Trouble> {
             .map_err(|e| Trouble::Plain(format!("{}: {e}", path.display())))?;
         Ok((report, snapshot))
     };
-    let mut sides = [side(&args.old)?, side(&args.new)?];
+    let mut sides = [side(old_path)?, side(new_path)?];
     for warning in suppress::suppress(&mut sides, &config, &rules, today) {
         eprintln!("warning: {warning}");
     }
@@ -346,8 +359,8 @@ fn diff(args: &cli::Diff) -> Result<ExitCode, Trouble> {
     if was.cluster.name != is.cluster.name {
         eprintln!("warning: cluster {} is compared with cluster {}", was.cluster.name, is.cluster.name);
     }
-    let old = diff::Side { snapshot: &before, report: &was, path: args.old.to_string_lossy().into_owned() };
-    let new = diff::Side { snapshot: &now, report: &is, path: args.new.to_string_lossy().into_owned() };
+    let old = diff::Side { snapshot: &before, report: &was, path: old_path.to_string_lossy().into_owned() };
+    let new = diff::Side { snapshot: &now, report: &is, path: new_path.to_string_lossy().into_owned() };
     let difference = diff::compare(&old, &new, &rules);
     let text = match args.format {
         DiffFormat::Text => diff::text(&difference, &old, &new, &style(args.color, false, args.output.is_none())),

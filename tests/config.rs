@@ -92,6 +92,11 @@ fn what_does_not_fit_is_no_suppression_and_says_so() {
         assert!(ran.err.contains(warning), "{}", ran.err);
         let text = checked(&config, &[]);
         assert!(text.out.contains("Configuration\n  warning: DIR/"), "{}", text.out);
+        let page = checked(&config, &["--format", "html"]).out;
+        let told = page.split_once("<h2 id=\"configuration\">The configuration <span class=\"count\">1</span></h2>");
+        let told = told.unwrap_or_else(|| panic!("the page does not speak of the configuration")).1;
+        assert!(told.contains("<span class=\"badge warning\">warning</span> DIR/eks-doctor.yaml:2: "), "{told}");
+        assert!(!checked("", &["--format", "html"]).out.contains("id=\"configuration\""), "there is nothing to say");
     }
     // What did not run may well be there.
     let config = format!("skip: [{rule}]\nsuppress:\n  - rule: {rule}\n    reason: x\n");

@@ -99,6 +99,26 @@ fn the_same_is_no_difference_and_what_cannot_be_read_is_not_gone() {
 }
 
 #[test]
+fn the_json_fits_the_schema_that_is_printed() {
+    let printed = eks_doctor(&["diff", "--schema"]);
+    assert_eq!(printed.code, 0, "{}", printed.err);
+    let schema = jsonschema::validator_for(&printed.json()).unwrap();
+    let (healthy, broken) = ("fixtures/healthy", "fixtures/nacl-drops-dns");
+    for (old, new, part) in [(healthy, broken, "appeared"), (broken, healthy, "gone")] {
+        let mut told = diff(old, new, &["--format", "json"]).json();
+        assert!(!told[part].as_array().unwrap().is_empty(), "{told}");
+        let wrong: Vec<String> = schema.iter_errors(&told).map(|e| format!("{}: {e}", e.instance_path())).collect();
+        assert!(wrong.is_empty(), "{wrong:?}");
+        told[part][0].as_object_mut().unwrap().remove("message");
+        assert!(!schema.is_valid(&told), "a finding without a message is taken");
+    }
+    // Without the schema both snapshots are wanted.
+    let ran = eks_doctor(&["diff", healthy]);
+    assert_eq!(ran.code, 2);
+    assert!(ran.err.contains("<NEW>"), "{}", ran.err);
+}
+
+#[test]
 fn bad_input() {
     let folder = Folder::new("bad");
     let broken = folder.write("broken/vpcs.json", "{\"Vpcs\": [");

@@ -16,7 +16,7 @@ use crate::shape::{Row, Str};
 use crate::snapshot::pointer::span;
 use crate::snapshot::{Snapshot, TABLES, TableId};
 
-pub use render::{json, markdown, text};
+pub use render::{json, markdown, schema, text};
 
 /// Changes of one finding that are told.
 const TOLD: usize = 12;

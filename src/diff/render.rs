@@ -3,11 +3,12 @@
 use std::fmt::Write;
 
 use owo_colors::{OwoColorize, Style as Paint};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::{Behind, Change, Difference, Side};
 use crate::diagnostic::{Diagnostic, Fix, Issue, Resource, Severity};
-use crate::report::{Style, clean, escape, plural, severity_name};
+use crate::report::{Style, clean, escape, plural, schema_of, severity_name};
 
 /// `2 findings appeared, 1 went, 3 stayed`
 fn sum(difference: &Difference) -> String {
@@ -125,22 +126,31 @@ pub fn text(difference: &Difference, old: &Side<'_>, new: &Side<'_>, style: &Sty
     out
 }
 
-#[derive(Serialize)]
+/// What `eks-doctor diff` tells.
+#[derive(Serialize, JsonSchema)]
+#[schemars(title = "eks-doctor difference", rename = "Difference")]
 struct Document<'d> {
     /// Changes when a pipeline that reads this has to.
     format: u32,
+    /// The cluster of the new snapshot.
     cluster: &'d str,
     old: Source<'d>,
     new: Source<'d>,
+    /// In the new snapshot and not in the old one.
     appeared: Vec<Entry<'d>>,
+    /// In the old snapshot and not in the new one.
     gone: Vec<Entry<'d>>,
+    /// In the old one, and the new one does not hold what would tell.
     unchecked: Vec<Entry<'d>>,
+    /// How many findings are in both.
     stayed: usize,
 }
 
-#[derive(Serialize)]
+/// A snapshot.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 struct Source<'d> {
+    /// As it was given.
     path: &'d str,
     #[serde(skip_serializing_if = "Option::is_none")]
     recorded_at: Option<&'d str>,
@@ -152,9 +162,12 @@ impl<'d> Source<'d> {
     }
 }
 
-#[derive(Serialize)]
+/// A finding.
+#[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(rename = "Finding")]
 struct Entry<'d> {
+    /// The rule's id.
     rule: &'d str,
     issue: Issue,
     severity: Severity,
@@ -164,7 +177,7 @@ struct Entry<'d> {
     fixes: &'d [Fix],
     docs: &'d str,
     fingerprint: &'d str,
-    /// False when the rule could not be checked on the other side.
+    /// Of what appeared: false when the rule could not be checked on the other side.
     #[serde(skip_serializing_if = "Option::is_none")]
     both_checked: Option<bool>,
     /// What changed behind it.
@@ -209,6 +222,11 @@ pub fn json(difference: &Difference, old: &Side<'_>, new: &Side<'_>) -> String {
     };
     // Plain structs with string keys cannot fail to serialize.
     serde_json::to_string_pretty(&document).unwrap_or_default() + "\n"
+}
+
+/// The JSON Schema of [`json`]'s answer, generated from the types that write it.
+pub fn schema() -> String {
+    schema_of::<Document>()
 }
 
 /// For a comment on a pull request, with a line end.

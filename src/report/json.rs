@@ -46,7 +46,12 @@ pub fn json(report: &Report, snapshot: &Snapshot, source: &Source) -> String {
 
 /// The JSON Schema of [`json`]'s answer, generated from the types that write it.
 pub fn schema() -> String {
-    let mut schema = SchemaSettings::draft2020_12().for_serialize().into_generator().into_root_schema_for::<Document>();
+    schema_of::<Document>()
+}
+
+/// The JSON Schema of what is written of a type, with a line end.
+pub(crate) fn schema_of<T: JsonSchema>() -> String {
+    let mut schema = SchemaSettings::draft2020_12().for_serialize().into_generator().into_root_schema_for::<T>();
     RecursiveTransform(never_null).transform(&mut schema);
     serde_json::to_string_pretty(&schema).unwrap_or_default() + "\n"
 }

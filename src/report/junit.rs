@@ -4,6 +4,7 @@
 
 use std::fmt::Write;
 
+use super::xml::escape;
 use super::{Context, flow, hop_line, severity_name};
 use crate::diagnostic::{Diagnostic, Issue, Report, Severity, Skipped};
 use crate::network::Trace;
@@ -129,22 +130,4 @@ pub(super) fn path(trace: &Trace) -> String {
         }
     }
     text
-}
-
-/// Text as it may stand in an element or attribute; what XML 1.0 has no way to write becomes U+FFFD.
-fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out += "&amp;",
-            '<' => out += "&lt;",
-            '>' => out += "&gt;",
-            '"' => out += "&quot;",
-            '\n' | '\t' => out.push(c),
-            '\u{fffe}' | '\u{ffff}' => out.push(char::REPLACEMENT_CHARACTER),
-            c if c.is_control() => out.push(char::REPLACEMENT_CHARACTER),
-            c => out.push(c),
-        }
-    }
-    out
 }

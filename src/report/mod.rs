@@ -9,6 +9,7 @@ mod markdown;
 mod place;
 mod sarif;
 mod text;
+mod xml;
 
 use std::collections::BTreeMap;
 
@@ -17,6 +18,7 @@ use serde::Serialize;
 use crate::diagnostic::{Evidence, Issue, Report, Severity};
 use crate::network::{Hop, Trace, Verdict};
 
+pub(crate) use self::json::schema_of;
 pub(crate) use self::markdown::escape;
 pub(crate) use self::text::clean;
 pub(crate) use place::Places;

@@ -54,6 +54,8 @@ struct Page<'r> {
     gone: Vec<(String, String)>,
     gone_count: usize,
     baseline: String,
+    /// What is to be said of the configuration.
+    warnings: Vec<String>,
     problems: Vec<Trouble<'r>>,
 }
 
@@ -213,6 +215,7 @@ pub fn html(
         gone: gone.clone().take(LINES).map(|gone| (clean(&gone.rule), clean(&gone.message))).collect(),
         gone_count: gone.count(),
         baseline: report.compared.as_ref().map(|compared| clean(&compared.file)).unwrap_or_default(),
+        warnings: report.warnings.iter().map(|warning| clean(warning)).collect(),
         problems: troubles(snapshot),
     };
     // Writing to a string cannot fail.

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::super::severity_name;
 use super::super::text::clean;
+use super::super::xml;
 use super::layout::{Anchor, Layout, ROW, Rect, head};
 use crate::diagnostic::{Diagnostic, Severity};
 use crate::network::Verdict;
@@ -493,27 +494,12 @@ fn cut(text: &str, room: usize) -> String {
 }
 
 fn escape(text: &str) -> String {
-    escape_kept(&clean(text))
+    xml::escape(&clean(text))
 }
 
 /// With its line ends, as a tooltip shows them.
 fn escape_lines(text: &str) -> String {
     text.lines().map(escape).filter(|line| !line.trim().is_empty()).collect::<Vec<_>>().join("\n")
-}
-
-fn escape_kept(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => out += "&amp;",
-            '<' => out += "&lt;",
-            '>' => out += "&gt;",
-            '"' => out += "&quot;",
-            '\'' => out += "&#39;",
-            c => out.push(c),
-        }
-    }
-    out
 }
 
 /// A sign for each kind, 14 by 14.
