@@ -138,7 +138,8 @@ struct HopRow {
 struct Remedy {
     title: String,
     proved: bool,
-    commands: String,
+    /// Each word, and the white space behind it: a word that fits is not broken at its hyphens.
+    commands: Vec<(String, String)>,
 }
 
 struct LackRow {
@@ -409,7 +410,7 @@ impl Writer<'_> {
                 .map(|fix| Remedy {
                     title: clean(&fix.title),
                     proved: fix.effect == Effect::Proved,
-                    commands: commands(&fix.commands),
+                    commands: words(&commands(&fix.commands)),
                 })
                 .collect(),
             docs: Some(clean(&finding.docs)).filter(|docs| docs.starts_with("https://")).unwrap_or_default(),
@@ -499,6 +500,20 @@ fn by_kind(all: &[Resource]) -> Vec<(String, Vec<String>, usize)> {
         }
     }
     kinds
+}
+
+/// The words of a text, each with the white space behind it.
+fn words(text: &str) -> Vec<(String, String)> {
+    let mut all: Vec<(String, String)> = Vec::new();
+    for c in text.chars() {
+        match all.last_mut() {
+            Some((_, gap)) if c.is_whitespace() => gap.push(c),
+            Some((word, gap)) if gap.is_empty() => word.push(c),
+            None if c.is_whitespace() => all.push((String::new(), c.to_string())),
+            _ => all.push((c.to_string(), String::new())),
+        }
+    }
+    all
 }
 
 /// Commands as they are pasted: each on lines of its own.
