@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer};
 
+use crate::snapshot::{Known, Missing};
+
 /// A recorded string. Ids of AWS fit inline (24 bytes), so most strings cost no allocation.
 pub type Str = compact_str::CompactString;
 
@@ -57,6 +59,8 @@ pub enum View<'a> {
     Object(&'a dyn Shape),
     /// A row of a table of the snapshot, see [`Link`].
     Row(Row),
+    /// Only of derived shapes: what is not known, because of a read that is not there.
+    Missing(&'a Missing),
 }
 
 /// A list that can be looked at.
@@ -163,6 +167,12 @@ impl<T: Reflect> Reflect for Option<T> {
     const TYPE: Type = T::TYPE;
     fn view(&self) -> View<'_> {
         self.as_ref().map_or(View::Null, T::view)
+    }
+}
+impl<T: Reflect> Reflect for Known<T> {
+    const TYPE: Type = T::TYPE;
+    fn view(&self) -> View<'_> {
+        self.as_ref().map_or_else(View::Missing, T::view)
     }
 }
 impl<T: Reflect> Reflect for Box<T> {
