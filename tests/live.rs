@@ -166,6 +166,11 @@ fn the_script_says_the_same() {
     let mut command = servers.command(&script);
     let path = format!("{}:{}", std::env::var("EKS_DOCTOR_LIVE_PATH").unwrap(), std::env::var("PATH").unwrap());
     command.args(["demo", folder.to_str().unwrap()]).env("PATH", path);
+    let kubectl = Command::new("kubectl").args(["version", "--client"]).output().is_ok();
+    if !kubectl && servers.kubeconfig.is_some() {
+        println!("skipped: no kubectl");
+        return;
+    }
     match &servers.kubeconfig {
         Some(file) => command.env("KUBECONFIG", file),
         None => command.env("NO_KUBERNETES", "1"),
@@ -212,6 +217,27 @@ fn a_denied_read_makes_rules_skip_and_nothing_else() {
         }
     }
     println!("{} operations denied one by one", operations.len());
+}
+
+/// With 50 ms before every answer the wall time is that of the longest chain of answers that need each other.
+#[test]
+fn latency_counts_once_for_each_link_of_the_chain() {
+    let Some(servers) = servers() else { return };
+    // What the emulator computes is remembered from here on.
+    servers.check_aws();
+    let answers = |milliseconds: u64| {
+        servers.post("/_delay", &json!({ "milliseconds": milliseconds }));
+        let run = servers.check(&["--no-kubernetes", "-v"]);
+        servers.post("/_delay", &json!({"milliseconds": 0}));
+        let said = run.errors.lines().find(|l| l.contains(" one after the other")).unwrap_or_default().to_owned();
+        let chain = said.split(" at most ").nth(1).and_then(|s| s.split(' ').next()).and_then(|n| n.parse().ok());
+        (run.took, chain.unwrap_or_else(|| panic!("no chain in {}", run.errors)))
+    };
+    let (at_once, _): (Duration, u32) = answers(0);
+    let (late, chain) = answers(50);
+    let waited = late.saturating_sub(at_once);
+    println!("{chain} answers one after the other; {at_once:?}, and {late:?} with 50 ms before each answer");
+    assert!(waited <= Duration::from_millis(75) * chain, "{waited:?} for a chain of {chain}");
 }
 
 #[test]

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use recording::{Recording, WriteError};
+pub use recording::{Recording, WriteError, indent, indent_into};
 pub use redact::{RedactError, redact};
 pub use tables::{Element, Object, Place, Rec, Source, TABLES, Table, TableId, TableInfo, Tables};
 
