@@ -249,6 +249,25 @@ fn throttling_passes() {
 }
 
 #[test]
+fn a_page_token_that_expires_begins_again() {
+    let Some(servers) = servers() else { return };
+    let whole = servers.check_aws();
+    servers.post("/_page", &json!({"items": 5}));
+    servers.calls();
+    let paged = servers.check_aws();
+    let pages = servers.calls().iter().filter(|o| *o == "DescribeNetworkInterfaces").count();
+    servers.fault("DescribeNetworkInterfaces", "expired", 1);
+    let expired = servers.check_aws();
+    let again = servers.calls().iter().filter(|o| *o == "DescribeNetworkInterfaces").count();
+    servers.post("/_page", &json!({"items": 0}));
+    assert!(pages > 2, "{pages} pages are too few to show anything");
+    // The first page, the refused second one, and all from the beginning.
+    assert_eq!(again, pages + 2);
+    assert_eq!(plain(&paged.report), plain(&whole.report));
+    assert_eq!(plain(&expired.report), plain(&whole.report));
+}
+
+#[test]
 fn a_connection_that_drops_is_tried_again() {
     let Some(servers) = servers() else { return };
     let whole = servers.check_aws();
