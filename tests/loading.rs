@@ -293,3 +293,18 @@ fn times_of_the_aws_cli_1_are_numbers() {
     assert!(snapshot.problems.is_empty(), "{:?}", snapshot.problems);
     assert_eq!(snapshot.tables.clusters.len(), 1);
 }
+
+#[test]
+fn a_load_balancer_and_a_target_group_of_one_name_have_their_own_attributes() {
+    let file = |operation: &str, key: &str| {
+        let text = format!(r#"{{"Attributes": [{{"Key": "{key}", "Value": "true"}}]}}"#);
+        (format!("aws/elbv2/{operation}/web.json"), text)
+    };
+    let balancer = file("describe-load-balancer-attributes", "deletion_protection.enabled");
+    let group = file("describe-target-group-attributes", "preserve_client_ip.enabled");
+    let snapshot = Snapshot::from_documents(vec![balancer, group]);
+    assert!(snapshot.problems.is_empty(), "{:?}", snapshot.problems);
+    let attributes = &snapshot.tables.elb_attributes;
+    assert_eq!(attributes.get("web").unwrap().Attributes[0].Key, "deletion_protection.enabled");
+    assert_eq!(attributes.get("target-group/web").unwrap().Attributes[0].Key, "preserve_client_ip.enabled");
+}

@@ -38,7 +38,7 @@ derived! {
         /// The role of the node group, when its instances run with this other one.
         replaces: Str,
         /// Whether EC2 may take the role; absent when its trust policy is not recorded.
-        trusted: Option<bool>,
+        trusted: Known<bool>,
         /// Whom it trusts instead.
         trusts: Str,
     }
@@ -304,7 +304,7 @@ impl Cluster {
             config,
             mode: mode.clone(),
             replaces: user.replaces,
-            trusted: trust.as_ref().ok().map(|t| t.holds),
+            trusted: trust.as_ref().map(|t| t.holds).map_err(Missing::clone),
             trusts: trust.map(|t| t.found).unwrap_or_default(),
         }
     }
@@ -331,14 +331,18 @@ impl Cluster {
         let roles = self.node_roles()?;
         let missing: Vec<&Arc<NodeRole>> = roles
             .iter()
-            .filter(|r| r.mapping == "missing" && r.trusted != Some(false) && r.replaces.is_empty())
+            .filter(|r| r.mapping == "missing" && r.trusted != Ok(false) && r.replaces.is_empty())
             .collect();
         let Some(first) = missing.first() else {
-            return match roles.iter().find(|r| r.mapping == "unknown") {
-                Some(_) if !self.snapshot.has("k8s:configmaps") => Err(self.snapshot.missing("k8s:configmaps", None)),
-                Some(role) => Err(self.snapshot.missing("eks:ListAccessEntries", Some(&role.arn))),
-                None => Ok(Vec::new()),
-            };
+            let Some(role) = roles.iter().find(|r| r.mapping == "unknown") else { return Ok(Vec::new()) };
+            if role.mode != "CONFIG_MAP" {
+                let lists = self.snapshot.whole::<AccessEntryNames>()?;
+                let mut listed = lists.iter().flat_map(|l| l.value.accessEntries.iter());
+                if listed.any(|a| a.eq_ignore_ascii_case(&role.arn)) {
+                    return Err(self.snapshot.missing("eks:DescribeAccessEntry", Some(&role.arn)));
+                }
+            }
+            return Err(self.snapshot.missing("k8s:configmaps", None));
         };
         let (cluster, region) = (self.name(), self.region_name());
         let commands = missing

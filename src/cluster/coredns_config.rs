@@ -103,8 +103,8 @@ impl Cluster {
         let root = |b: &&ServerBlock| !b.is_snippet() && b.zones().any(|z| z == ".");
         let mut judged = Judged {
             faults: corefile::faults(blocks, self.coredns_version(), eks_image),
-            lacks_ready: !has("ready") && probes("/ready", container.and_then(|c| c.readinessProbe.as_ref())),
-            lacks_health: !has("health") && probes("/health", container.and_then(|c| c.livenessProbe.as_ref())),
+            lacks_ready: !has("ready") && probes("/ready", container.and_then(|c| c.readinessProbe.as_deref())),
+            lacks_health: !has("health") && probes("/health", container.and_then(|c| c.livenessProbe.as_deref())),
             lacks_kubernetes: !has("kubernetes"),
             lacks_forward: !imports
                 && blocks

@@ -199,7 +199,7 @@ impl Cluster {
             }
         }
         if !decided && let Some(trace) = unknown {
-            return Err(unclear(&trace));
+            return Err(self.unclear(&trace));
         }
         for (key, path) in &mut found {
             if let Some((classes, protocols)) = hit.get(key) {
@@ -325,7 +325,7 @@ impl Cluster {
             }
         }
         match unknown {
-            Some((target, trace)) if found.is_empty() && !reached.contains(&target) => Err(unclear(&trace)),
+            Some((target, trace)) if found.is_empty() && !reached.contains(&target) => Err(self.unclear(&trace)),
             _ => Ok(found.into_values().map(|path| ResolverPath { path }).collect()),
         }
     }
@@ -463,8 +463,12 @@ fn question(protocol: &str, from: End, to: End) -> Flow {
     if protocol == "udp" { Flow::udp(from, to, 53) } else { Flow::tcp(from, to, 53) }
 }
 
-fn unclear(trace: &Trace) -> Missing {
-    let hop = trace.forward.iter().chain(&trace.back).find(|h| h.verdict == Verdict::Unknown);
-    let reason = hop.and_then(|h| h.note.clone()).unwrap_or_else(|| "the path is not known".to_owned());
-    Missing { read: "ec2:DescribeNetworkInterfaces".to_owned(), reason }
+impl Cluster {
+    fn unclear(&self, trace: &Trace) -> Missing {
+        self.unread(trace).unwrap_or_else(|| {
+            let hop = trace.forward.iter().chain(&trace.back).find(|h| h.verdict == Verdict::Unknown);
+            let reason = hop.and_then(|h| h.note.clone()).unwrap_or_else(|| "the path is not known".to_owned());
+            Missing { read: "ec2:DescribeNetworkInterfaces".to_owned(), reason }
+        })
+    }
 }

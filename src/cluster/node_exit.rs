@@ -7,7 +7,10 @@ use super::Cluster;
 use super::policy::{Context, Sheet, decide};
 use super::worker::Placement;
 use crate::network::{EgressKind, Family, Verdict};
-use crate::shape::ec2::{Instance, LaunchTemplateVersion, NatGateway, RouteTable, Subnet, Vpc, VpcEndpoint, tag};
+use crate::shape::ec2::{
+    Instance, InternetGateway, LaunchTemplateVersion, NatGateway, NetworkAcl, NetworkInterface, RouteTable, Subnet,
+    Vpc, VpcEndpoint, tag,
+};
 use crate::shape::eks::Nodegroup;
 use crate::shape::iam::PolicyDocument;
 use crate::shape::k8s::{EC2NodeClass, Node};
@@ -21,13 +24,13 @@ derived! {
         routeTable: Option<Link<RouteTable>>,
         /// Whether the subnet has it only as the VPC's main one.
         mainTable: bool,
-        nat: Option<Link<NatGateway>>,
+        nat: Known<Option<Link<NatGateway>>>,
         /// What the blackhole of its default route led to.
         target: Str,
         /// The first of the route tables whose default route led to the same.
         firstTable: Option<Link<RouteTable>>,
         /// `internet`, `nat`, `nat-broken`, `none`, `blackhole`, `broken`, or `unverifiable`.
-        kind: Str,
+        kind: Known<Str>,
         /// What is wrong with it.
         why: Str,
         /// The same for IPv6: `internet`, `egress-only`, `none`, `blackhole`, `broken`, `unverifiable`.
@@ -81,12 +84,26 @@ derived! {
     }
 }
 
+impl NodeExit {
+    /// Whether it is known to be of this kind.
+    pub fn is(&self, kind: &str) -> bool {
+        self.kind.as_ref().is_ok_and(|k| k == kind)
+    }
+
+    /// Its NAT gateway, when it is known.
+    pub fn gateway(&self) -> Option<Link<NatGateway>> {
+        self.nat.as_ref().ok().copied().flatten()
+    }
+}
+
 /// A subnet's way out: its kind, what is wrong with it, its NAT gateway, and what a blackhole led to.
 struct Way {
     kind: &'static str,
     why: Str,
     nat: Option<Str>,
     target: Str,
+    /// Whether its route names a NAT gateway.
+    to_nat: bool,
 }
 
 impl Cluster {
@@ -194,10 +211,7 @@ impl Cluster {
             let table = self.network.route_table_of(&subnet.SubnetId).ok();
             let table = table.map(|row| tables.route_tables.at(row.index));
             let main = table.is_some_and(|t| !t.value.Associations.iter().any(|a| a.SubnetId == subnet.SubnetId));
-            let Way { kind, why, nat, target } = self.exit_of(&subnet.SubnetId, table.map(|t| t.value));
-            if nat.is_some() {
-                self.snapshot.table::<NatGateway>()?;
-            }
+            let Way { kind, why, nat, target, to_nat } = self.exit_of(&subnet.SubnetId, table.map(|t| t.value));
             let first = exits.iter().find(|x| !target.is_empty() && x.target == target).and_then(|x| x.firstTable);
             let ipv6 = match self.network.egress(&self.snapshot, &subnet.SubnetId, Family::V6).kind {
                 EgressKind::Internet { .. } => "internet",
@@ -216,10 +230,13 @@ impl Cluster {
                 subnet: placement.subnet,
                 routeTable: table.map(|t| Link::new(t.row)),
                 mainTable: main,
-                nat: nat.and_then(|id| tables.nat_gateways.get(&id)).map(|n| Link::new(n.row)),
+                nat: match nat.and_then(|id| tables.nat_gateways.get(&id)) {
+                    None if to_nat => self.snapshot.table::<NatGateway>().map(|_| None),
+                    found => Ok(found.map(|n| Link::new(n.row))),
+                },
                 target,
                 firstTable: first.or(table.map(|t| Link::new(t.row))),
-                kind: Str::const_new(kind),
+                kind: self.gateway_read(kind, to_nat).map(|()| Str::const_new(kind)),
                 why,
                 ipv6: Str::const_new(ipv6),
                 public: placement.public,
@@ -240,11 +257,25 @@ impl Cluster {
         Ok(exits)
     }
 
+    /// Whether what decides about a NAT gateway was read, where it could not be decided.
+    fn gateway_read(&self, kind: &str, to_nat: bool) -> Known<()> {
+        if kind == "unverifiable" && to_nat {
+            self.snapshot.table::<NatGateway>()?;
+            self.snapshot.table::<RouteTable>()?;
+            self.snapshot.table::<Subnet>()?;
+            self.snapshot.table::<InternetGateway>()?;
+            self.snapshot.table::<NetworkAcl>()?;
+            self.snapshot.table::<NetworkInterface>()?;
+        }
+        Ok(())
+    }
+
     /// A subnet's way out.
     fn exit_of(&self, subnet: &str, table: Option<&RouteTable>) -> Way {
-        let way = |kind| Way { kind, why: Str::default(), nat: None, target: Str::default() };
         let egress = self.network.egress(&self.snapshot, subnet, Family::V4);
         let target = egress.route.map(|r| Str::new(r.target.name())).unwrap_or_default();
+        let to_nat = target.starts_with("nat-");
+        let way = |kind| Way { kind, why: Str::default(), nat: None, target: Str::default(), to_nat };
         match egress.kind {
             EgressKind::Internet { .. } => way("internet"),
             EgressKind::Nat { gateway, working: true, .. } => Way { nat: Some(gateway), ..way("nat") },
@@ -399,12 +430,12 @@ impl Cluster {
             }
         };
         for exit in self.node_exits()? {
-            if let Some(nat) = exit.nat.map(|n| tables.nat_gateways.at(n.row.index)) {
+            if let Some(nat) = exit.gateway().map(|n| tables.nat_gateways.at(n.row.index)) {
                 for address in &nat.value.NatGatewayAddresses {
                     add(&address.PublicIp, exit.subnet);
                 }
             }
-            if exit.kind == "internet" && exit.public {
+            if exit.is("internet") && exit.public {
                 for instance in exit.instances.iter().map(|i| tables.instances.at(i.row.index)) {
                     add(&instance.PublicIpAddress, exit.subnet);
                 }

@@ -104,11 +104,11 @@ impl Cluster {
                 continue;
             }
             let exit = exits.iter().find(|x| x.subnet == placement.subnet && x.public == placement.public);
-            let outside = exit.is_some_and(|x| x.needs && (x.kind == "nat" || (x.kind == "internet" && x.public)));
+            let outside = exit.is_some_and(|x| x.needs && (x.is("nat") || (x.is("internet") && x.public)));
             for probe in self.probes(placement, &control, private, outside) {
                 let disposition = self.network.decide(&probe.flow);
                 if disposition == Disposition::Unknown && probe.inside && gap.is_none() {
-                    gap = unread(&self.network.trace(&self.snapshot, &probe.flow));
+                    gap = self.unread(&self.network.trace(&self.snapshot, &probe.flow));
                 }
                 if disposition != Disposition::Blocked {
                     continue;
@@ -383,18 +383,30 @@ impl Cluster {
     }
 }
 
-/// What a trace lacks to be decided, when something was not recorded.
-fn unread(trace: &Trace) -> Option<Missing> {
-    let hop = trace.forward.iter().chain(&trace.back).find(|h| h.verdict == Verdict::Unknown)?;
-    let note = hop.note.as_deref().filter(|n| n.contains("not recorded"))?;
-    let read = if note.contains("ACL") {
-        "ec2:DescribeNetworkAcls"
-    } else if note.contains("route table") {
-        "ec2:DescribeRouteTables"
-    } else if note.contains("entries of") {
-        "ec2:GetManagedPrefixListEntries"
-    } else {
-        "ec2:DescribeSecurityGroups"
-    };
-    Some(Missing { read: read.to_owned(), reason: note.to_owned() })
+impl Cluster {
+    /// What a trace lacks to be decided, when something was not recorded.
+    pub(super) fn unread(&self, trace: &Trace) -> Option<Missing> {
+        let hop = trace.forward.iter().chain(&trace.back).find(|h| h.verdict == Verdict::Unknown)?;
+        self.unread_note(hop.note.as_deref()?)
+    }
+
+    /// The read behind the note of an unknown hop.
+    pub fn unread_note(&self, note: &str) -> Option<Missing> {
+        if !note.contains("not recorded") {
+            return None;
+        }
+        let read = if note.contains("ACL") {
+            "ec2:DescribeNetworkAcls"
+        } else if note.contains("route table") {
+            "ec2:DescribeRouteTables"
+        } else if note.contains("entries of") {
+            "ec2:GetManagedPrefixListEntries"
+        } else {
+            "ec2:DescribeSecurityGroups"
+        };
+        let whole = self.snapshot.missing(read, None);
+        let reason =
+            if self.snapshot.has(read) || whole.reason == "not recorded" { note.to_owned() } else { whole.reason };
+        Some(Missing { read: read.to_owned(), reason })
+    }
 }

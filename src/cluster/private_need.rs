@@ -58,7 +58,7 @@ impl Cluster {
     /// Whether nothing gets out of any node's subnet, for sure.
     pub fn closed_in(&self) -> Known<bool> {
         let exits = self.node_exits()?;
-        Ok(!exits.is_empty() && exits.iter().all(|x: &Arc<NodeExit>| x.kind == "none"))
+        Ok(!exits.is_empty() && exits.iter().all(|x: &Arc<NodeExit>| x.is("none")))
     }
 
     /// What is needed and cannot be had in a cluster without a way out.

@@ -239,7 +239,12 @@ impl Cluster {
 
     fn target_group_attribute(&self, group: &TargetGroup, key: &str) -> Option<&str> {
         let all = &self.snapshot.tables.elb_attributes;
-        let of = all.get(&group.TargetGroupName).or_else(|| all.get(&group.TargetGroupArn))?;
+        let (name, arn) = (&group.TargetGroupName, &group.TargetGroupArn);
+        let of = all
+            .get(&format!("target-group/{name}"))
+            .or_else(|| all.get(&format!("target-group/{arn}")))
+            .or_else(|| all.get(name))
+            .or_else(|| all.get(arn))?;
         of.value.Attributes.iter().find(|a| a.Key == key).map(|a| a.Value.as_str())
     }
 

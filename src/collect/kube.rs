@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use super::aws::Failed;
 use super::{token, told};
+use crate::snapshot::indent_into;
 
 /// Objects asked for at once.
 const PAGE: usize = 1000;
@@ -312,10 +313,16 @@ impl Api {
     }
 }
 
-/// A list on its way into a file.
+/// A list as [`indent`](crate::snapshot::indent) writes it, around its objects.
+const LIST_BEGIN: &str = "{\n    \"apiVersion\": \"v1\",\n    \"items\": [\n        ";
+const LIST_END: &str =
+    "\n    ],\n    \"kind\": \"List\",\n    \"metadata\": {\n        \"resourceVersion\": \"\"\n    }\n}\n";
+const LIST_EMPTY: &str = "{\n    \"apiVersion\": \"v1\",\n    \"items\": [],\n    \"kind\": \"List\",\n    \"metadata\": {\n        \"resourceVersion\": \"\"\n    }\n}\n";
+
+/// A list on its way into a file: its text up to the last object, indented as it comes.
 #[derive(Debug, Default)]
 struct List {
-    items: String,
+    items: Vec<u8>,
     requests: usize,
 }
 
@@ -352,19 +359,17 @@ impl List {
             object.entry("apiVersion").or_insert_with(|| version.into());
             object.entry("kind").or_insert_with(|| kind.kind.into());
         }
-        if !self.items.is_empty() {
-            self.items.push(',');
-        }
-        self.items += &object.to_string();
+        let before = if self.items.is_empty() { LIST_BEGIN } else { ",\n        " };
+        self.items.extend_from_slice(before.as_bytes());
+        indent_into(&mut self.items, &object.to_string(), 2);
         Ok(())
     }
 
-    fn text(self) -> (String, usize) {
-        let text = format!(
-            r#"{{"apiVersion":"v1","items":[{}],"kind":"List","metadata":{{"resourceVersion":""}}}}"#,
-            self.items
-        );
-        (text, self.requests)
+    fn text(mut self) -> (String, usize) {
+        let end = if self.items.is_empty() { LIST_EMPTY } else { LIST_END };
+        self.items.extend_from_slice(end.as_bytes());
+        // Pieces of texts that serde_json wrote.
+        (String::from_utf8(self.items).unwrap_or_default(), self.requests)
     }
 }
 
@@ -375,6 +380,7 @@ fn failed(code: &str, message: String) -> Failed {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::snapshot::indent;
 
     #[test]
     fn a_list_is_what_kubectl_prints() {
@@ -394,7 +400,9 @@ mod tests {
             pod("a"),
             pod("b")
         );
-        assert_eq!(list.text().0, expected);
+        assert_eq!(list.text().0, indent(&expected));
+        let empty = r#"{"apiVersion":"v1","items":[],"kind":"List","metadata":{"resourceVersion":""}}"#;
+        assert_eq!(List::default().text().0, indent(empty));
     }
 
     #[test]

@@ -161,7 +161,7 @@ async fn who(aws: &Aws) -> String {
 
 /// What a task brings.
 enum Event {
-    Answer { call: Call, took: Duration, result: Result<(Answer, usize), Failed> },
+    Answer { call: Call, chain: usize, took: Duration, result: Result<(Answer, usize), Failed> },
     Api(Result<Api, Failed>),
     Objects { kind: &'static Kind, took: Duration, result: Result<(String, usize), Failed> },
 }
@@ -182,6 +182,8 @@ struct Reading {
     progress: progress::Bar,
     begun: Instant,
     aws_calls: usize,
+    /// Answers of AWS that had to come one after the other.
+    longest_chain: usize,
     kubernetes_calls: usize,
 }
 
@@ -209,6 +211,7 @@ impl Reading {
             progress,
             begun: Instant::now(),
             aws_calls: 0,
+            longest_chain: 0,
             kubernetes_calls: 0,
         }
     }
@@ -216,7 +219,7 @@ impl Reading {
     async fn run(mut self, options: &Options) -> Result<Collected, CollectError> {
         let deadline = tokio::time::Instant::now() + options.timeout;
         let first = self.plan.start();
-        self.ask(first);
+        self.ask(first, 0);
         if let Kubernetes::Kubeconfig { file, context } = options.kubernetes.clone() {
             self.tasks.spawn(async move { Event::Api(Api::by_kubeconfig(file.as_deref(), context.as_deref()).await) });
         }
@@ -233,7 +236,8 @@ impl Reading {
         Ok(self.finish())
     }
 
-    fn ask(&mut self, calls: Vec<Call>) {
+    /// Asks after `chain` answers that had to come first.
+    fn ask(&mut self, calls: Vec<Call>, chain: usize) {
         for call in calls {
             let aws = self.aws.clone();
             self.open.push(call.clone());
@@ -241,7 +245,7 @@ impl Reading {
             self.tasks.spawn(async move {
                 let begun = Instant::now();
                 let result = aws.call(&call).await;
-                Event::Answer { call, took: begun.elapsed(), result }
+                Event::Answer { call, chain, took: begun.elapsed(), result }
             });
         }
     }
@@ -261,12 +265,14 @@ impl Reading {
 
     async fn take(&mut self, event: Event, options: &Options) -> Result<(), CollectError> {
         match event {
-            Event::Answer { call, took, result } => {
+            Event::Answer { call, chain, took, result } => {
                 self.open.retain(|open| *open != call);
                 self.progress.answered();
                 match result {
                     Ok((mut answer, pages)) => {
                         self.aws_calls += pages;
+                        let chain = chain + pages;
+                        self.longest_chain = self.longest_chain.max(chain);
                         tracing::info!(
                             "{:<52} {pages:>3} page(s) {:>6} ms  {}",
                             call.read(),
@@ -274,7 +280,7 @@ impl Reading {
                             about(&call)
                         );
                         let calls = self.plan.follow(&call, &mut answer);
-                        self.ask(calls);
+                        self.ask(calls, chain);
                         if call.operation == "DescribeCluster" && options.kubernetes == Kubernetes::Cluster {
                             self.connect(answer.one("cluster"));
                         }
@@ -283,7 +289,7 @@ impl Reading {
                     Err(failed) => {
                         self.aws_calls += 1;
                         tracing::info!("{:<52} {}: {}  {}", call.read(), failed.code, failed.message, about(&call));
-                        self.refused(&call, &failed, options).await?;
+                        self.refused(&call, chain + 1, &failed, options).await?;
                     }
                 }
             }
@@ -297,8 +303,8 @@ impl Reading {
                         self.kubernetes_calls += requests;
                         tracing::info!("k8s:{:<48} {requests:>3} request(s) {:>6} ms", kind.plural, took.as_millis());
                         let calls = self.plan.follow_objects(kind.plural, &list);
-                        self.ask(calls);
-                        self.recording.k8s(kind.plural, &list);
+                        self.ask(calls, 0);
+                        self.recording.k8s(kind.plural, list);
                     }
                     Err(failed) => {
                         self.kubernetes_calls += 1;
@@ -335,7 +341,13 @@ impl Reading {
         }
     }
 
-    async fn refused(&mut self, call: &Call, failed: &Failed, options: &Options) -> Result<(), CollectError> {
+    async fn refused(
+        &mut self,
+        call: &Call,
+        chain: usize,
+        failed: &Failed,
+        options: &Options,
+    ) -> Result<(), CollectError> {
         if call.operation == "DescribeCluster" {
             if let Some(fatal) = fatal(&self.aws, failed) {
                 return Err(fatal);
@@ -371,7 +383,7 @@ impl Reading {
             self.recording.fail(Failure { operation: "iam:GetPolicyVersion".to_owned(), ..failure });
         }
         let calls = self.plan.failed(call);
-        self.ask(calls);
+        self.ask(calls, chain);
         Ok(())
     }
 
@@ -405,9 +417,10 @@ impl Reading {
         }
         self.notes.extend(kubernetes_note(&self.recording.manifest.failures));
         tracing::info!(
-            "{}: {} AWS calls, {} Kubernetes requests, {} ms, {} read(s) failed",
+            "{}: {} AWS calls, at most {} one after the other, {} Kubernetes requests, {} ms, {} read(s) failed",
             self.cluster,
             self.aws_calls,
+            self.longest_chain,
             self.kubernetes_calls,
             self.begun.elapsed().as_millis(),
             self.recording.manifest.failures.len()

@@ -11,7 +11,7 @@ use super::gateway::absent;
 use super::model::{NONE, Network};
 use super::walk::{Arrival, At, Host, Packet, Sender, Walk};
 use super::{Hop, Verdict};
-use crate::shape::elb::{self, ElbAttribute};
+use crate::shape::elb::{self, ElbAttribute, ElbAttributes};
 use crate::shape::{Row, Str};
 use crate::snapshot::Snapshot;
 
@@ -160,7 +160,12 @@ fn group(net: &Network, snapshot: &Snapshot, arn: &Str, by_instance: &HashMap<&s
 }
 
 fn attribute(snapshot: &Snapshot, arn: &str, name: &str, key: &str) -> Option<Str> {
-    let found = snapshot.tables.elb_attributes.iter().find(|a| names(&a.Argument, arn, name))?;
+    let group = arn.contains(":targetgroup/");
+    let of = |a: &ElbAttributes| names(&a.Argument, arn, name);
+    let all = &snapshot.tables.elb_attributes;
+    let found = all.iter().find(|a| of(a.value) && a.of_target_group() == group);
+    // With few attributes they may not tell whose they are.
+    let found = found.or_else(|| all.iter().find(|a| of(a.value) && !a.of_target_group()))?;
     found.value.Attributes.iter().find(|a: &&ElbAttribute| a.Key == key).map(|a| a.Value.clone())
 }
 

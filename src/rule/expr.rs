@@ -132,6 +132,9 @@ impl ProtoRegistry for Shapes {
     }
     fn message_has_field(&self, msg: &dyn MessageValue, field: &str) -> Cel {
         let view = msg.as_any().downcast_ref::<Handle>().and_then(Handle::shape).and_then(|s| s.field(field));
+        if let Some(View::Missing(what)) = view {
+            return missing(what);
+        }
         Cel::Bool(match view {
             None | Some(View::Null) => false,
             Some(View::List(l)) => !l.is_empty(),
@@ -184,6 +187,7 @@ fn lift(handle: &Handle, view: View<'_>, steps: &[Step]) -> Cel {
     };
     match view {
         View::Null => Cel::Null,
+        View::Missing(what) => missing(what),
         View::Bool(v) => Cel::Bool(v),
         View::Int(v) => Cel::Int(v),
         View::Double(v) => Cel::Double(v),

@@ -43,3 +43,23 @@ shapes! {
     /// A quota, of `DescribeAccountLimits`.
     Limit { Name: Str, Max: Scalar }
 }
+
+impl ElbAttributes {
+    /// Whether a target group has them. The two answers look alike, and a load balancer and a target group may have
+    /// one name; these attributes only target groups have
+    /// (<https://docs.aws.amazon.com/elasticloadbalancing/latest/APIReference/API_TargetGroupAttribute.html>).
+    pub fn of_target_group(&self) -> bool {
+        const OWN: [&str; 9] = [
+            "deregistration_delay.",
+            "lambda.",
+            "load_balancing.algorithm.",
+            "preserve_client_ip.",
+            "proxy_protocol_v2.",
+            "slow_start.",
+            "stickiness.",
+            "target_group_health.",
+            "target_health_state.",
+        ];
+        self.Attributes.iter().any(|a| OWN.iter().any(|own| a.Key.starts_with(own)))
+    }
+}

@@ -59,7 +59,7 @@ shapes! {
     /// How pods are to be spread.
     TopologySpreadConstraint { topologyKey: Str, whenUnsatisfiable: Str, maxSkew: Option<i64> }
     /// A container.
-    Container { name: Str, image: Str, args: Vec<Str>, command: Vec<Str>, env: Vec<EnvVar>, ports: Vec<ContainerPort>, readinessProbe: Option<Probe>, livenessProbe: Option<Probe>, resources: Option<Resources> }
+    Container { name: Str, image: Str, args: Vec<Str>, command: Vec<Str>, env: Vec<EnvVar>, ports: Vec<ContainerPort>, readinessProbe: Option<Box<Probe>>, livenessProbe: Option<Box<Probe>>, resources: Option<Resources> }
     /// An environment variable; its value is not kept when it comes from a secret.
     EnvVar { name: Str, value: Str }
     /// A port of a container.

@@ -14,6 +14,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer};
 
+use crate::snapshot::{Known, Missing};
+
 /// A recorded string. Ids of AWS fit inline (24 bytes), so most strings cost no allocation.
 pub type Str = compact_str::CompactString;
 
@@ -57,6 +59,8 @@ pub enum View<'a> {
     Object(&'a dyn Shape),
     /// A row of a table of the snapshot, see [`Link`].
     Row(Row),
+    /// Only of derived shapes: what is not known, because of a read that is not there.
+    Missing(&'a Missing),
 }
 
 /// A list that can be looked at.
@@ -92,6 +96,8 @@ pub trait Described: Shape {
 pub trait Reflect {
     const TYPE: Type;
     fn view(&self) -> View<'_>;
+    /// Gives back the room that a list had to grow into: of large clusters that is half of the memory.
+    fn shrink(&mut self) {}
 }
 
 /// A row in one of the snapshot's tables.
@@ -164,6 +170,17 @@ impl<T: Reflect> Reflect for Option<T> {
     fn view(&self) -> View<'_> {
         self.as_ref().map_or(View::Null, T::view)
     }
+    fn shrink(&mut self) {
+        if let Some(value) = self {
+            value.shrink();
+        }
+    }
+}
+impl<T: Reflect> Reflect for Known<T> {
+    const TYPE: Type = T::TYPE;
+    fn view(&self) -> View<'_> {
+        self.as_ref().map_or_else(View::Missing, T::view)
+    }
 }
 impl<T: Reflect> Reflect for Box<T> {
     const TYPE: Type = T::TYPE;
@@ -175,6 +192,9 @@ impl<T: Reflect> Reflect for Vec<T> {
     const TYPE: Type = Type::List(&T::TYPE);
     fn view(&self) -> View<'_> {
         View::List(self)
+    }
+    fn shrink(&mut self) {
+        self.shrink_to_fit();
     }
 }
 impl<T: Reflect> Elements for Vec<T> {
@@ -265,9 +285,11 @@ impl<'de> Deserialize<'de> for Scalar {
 pub(crate) fn nullable<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
-    T: Default + Deserialize<'de>,
+    T: Default + Deserialize<'de> + Reflect,
 {
-    Option::<T>::deserialize(deserializer).map(Option::unwrap_or_default)
+    let mut value = Option::<T>::deserialize(deserializer)?.unwrap_or_default();
+    value.shrink();
+    Ok(value)
 }
 
 /// The name of a field as the API spells it (`r#type` is `type`).

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use recording::{Recording, WriteError};
+pub use recording::{Recording, WriteError, indent, indent_into};
 pub use redact::{RedactError, redact};
 pub use tables::{Element, Object, Place, Rec, Source, TABLES, Table, TableId, TableInfo, Tables};
 
@@ -237,6 +237,7 @@ impl Snapshot {
                         || f.argument.as_deref().map(last) == argument.map(last))
             })
             .map(|f| f.told().to_owned());
+        let failure = failure.or_else(|| self.not_asked(read));
         let reason = match (failure, self.reads.get(read), argument) {
             (Some(code), _, _) => code,
             (None, Some(Some(trouble)), _) => trouble.clone(),
@@ -247,6 +248,40 @@ impl Snapshot {
             (None, _, None) => "not recorded".to_owned(),
         };
         Missing { read: read.to_owned(), reason }
+    }
+
+    /// The failure that left nothing to ask for, when the read was not made at all.
+    fn not_asked(&self, read: &str) -> Option<String> {
+        if self.reads.contains_key(read) {
+            return None;
+        }
+        let failed = |before: &&str| self.manifest.failures.iter().find(|f| same_operation(&f.operation, before));
+        let failure = asked_after(read).iter().find_map(failed)?;
+        Some(format!("not asked, {}: {}", failure.operation, failure.told()))
+    }
+}
+
+/// The reads whose answers tell what to ask for, nearest first.
+fn asked_after(read: &str) -> &'static [&'static str] {
+    let (service, operation) = read.split_once(':').unwrap_or_default();
+    match (service, operation) {
+        ("eks", "DescribeNodegroup") => &["eks:ListNodegroups"],
+        ("eks", "DescribeFargateProfile") => &["eks:ListFargateProfiles"],
+        ("eks", "DescribeAddon") => &["eks:ListAddons"],
+        ("eks", "DescribeAccessEntry") => &["eks:ListAccessEntries"],
+        ("eks", "DescribePodIdentityAssociation") => &["eks:ListPodIdentityAssociations"],
+        ("ec2", "DescribeDhcpOptions") => &["ec2:DescribeVpcs", "eks:DescribeCluster"],
+        ("ec2", "GetSubnetCidrReservations") => &["ec2:DescribeSubnets", "eks:DescribeCluster"],
+        ("ec2", _) => &["eks:DescribeCluster"],
+        ("elasticloadbalancing", "DescribeTargetHealth" | "DescribeTargetGroupAttributes") => {
+            &["elasticloadbalancing:DescribeTargetGroups", "eks:DescribeCluster"]
+        }
+        ("elasticloadbalancing", "DescribeListeners" | "DescribeLoadBalancerAttributes" | "DescribeTargetGroups") => {
+            &["elasticloadbalancing:DescribeLoadBalancers", "eks:DescribeCluster"]
+        }
+        ("elasticloadbalancing", _) => &["eks:DescribeCluster"],
+        ("autoscaling", _) => &["eks:ListNodegroups", "eks:DescribeCluster"],
+        _ => &[],
     }
 }
 

@@ -43,9 +43,10 @@ impl Recording {
         self.add(&format!("aws/{operation}"), argument, text);
     }
 
-    /// Adds the list of a kind of Kubernetes objects (`daemonsets.apps`). `text` is JSON.
-    pub fn k8s(&mut self, plural: &str, text: &str) {
-        self.add(&format!("k8s/{plural}"), None, text);
+    /// Adds the list of a kind of Kubernetes objects (`daemonsets.apps`). `text` is JSON as [`indent`] writes it:
+    /// it may be large, and is not copied.
+    pub fn k8s(&mut self, plural: &str, text: String) {
+        self.put(format!("k8s/{plural}.json"), text);
     }
 
     fn add(&mut self, operation: &str, argument: Option<&str>, text: &str) {
@@ -107,12 +108,11 @@ impl Recording {
             .map_err(|error| LoadError::Unreadable(folder.join(MANIFEST), error.into()))
     }
 
-    /// The files of the folder, the manifest among them, by path.
-    fn files(mut self) -> impl Iterator<Item = (String, String)> {
-        self.manifest.failures.sort();
-        let manifest = serde_json::to_string(&self.manifest).unwrap_or_default();
-        self.answers.insert(MANIFEST.to_owned(), indent(&manifest));
-        self.answers.into_iter()
+    /// The manifest as its file holds it.
+    fn manifest_text(&self) -> String {
+        let mut manifest = self.manifest.clone();
+        manifest.failures.sort();
+        indent(&serde_json::to_string(&manifest).unwrap_or_default())
     }
 
     /// Answers that are in memory already: (path, text).
@@ -134,8 +134,9 @@ impl Recording {
     }
 
     /// What a check reads: the same as [`Snapshot::load`] gives of the written folder.
-    pub fn load(self) -> Snapshot {
-        Snapshot::from_documents(self.files().collect())
+    pub fn load(mut self) -> Snapshot {
+        self.answers.insert(MANIFEST.to_owned(), self.manifest_text());
+        Snapshot::from_documents(self.answers.into_iter().collect())
     }
 
     /// Writes the folder, whole or not at all: the files are written beside it and take its name when all are
@@ -163,7 +164,8 @@ impl Recording {
         };
         let new = Staged(beside("new"));
         let mut last = PathBuf::new();
-        for (path, text) in self.clone().files() {
+        let manifest = self.manifest_text();
+        for (path, text) in self.answers().chain([(MANIFEST, manifest.as_str())]) {
             let path = new.0.join(path);
             let dir = path.parent().unwrap_or(&new.0);
             if dir != last {
@@ -233,9 +235,16 @@ fn file_name(argument: &str) -> String {
 }
 
 /// The same JSON as the AWS CLI and kubectl print it: four spaces, one value a line. Order and scalars stay.
-fn indent(json: &str) -> String {
+pub fn indent(json: &str) -> String {
     let mut out = Vec::with_capacity(json.len() + json.len() / 2);
-    let (bytes, mut at, mut depth) = (json.as_bytes(), 0, 0usize);
+    indent_into(&mut out, json, 0);
+    out.push(b'\n');
+    String::from_utf8(out).unwrap_or_else(|_| json.to_owned())
+}
+
+/// The same as a part of a larger text, in which it stands this deep; without the line's end.
+pub fn indent_into(out: &mut Vec<u8>, json: &str, mut depth: usize) {
+    let (bytes, mut at) = (json.as_bytes(), 0);
     let line = |out: &mut Vec<u8>, depth: usize| {
         out.push(b'\n');
         out.resize(out.len() + 4 * depth, b' ');
@@ -265,24 +274,22 @@ fn indent(json: &str) -> String {
                     at += blank + 1;
                 } else {
                     depth += 1;
-                    line(&mut out, depth);
+                    line(out, depth);
                 }
             }
             b'}' | b']' => {
                 depth = depth.saturating_sub(1);
-                line(&mut out, depth);
+                line(out, depth);
                 out.push(byte);
             }
             b',' => {
                 out.push(byte);
-                line(&mut out, depth);
+                line(out, depth);
             }
             b':' => out.extend_from_slice(b": "),
             _ => out.push(byte),
         }
     }
-    out.push(b'\n');
-    String::from_utf8(out).unwrap_or_else(|_| json.to_owned())
 }
 
 #[cfg(test)]
@@ -302,7 +309,7 @@ mod tests {
         let mut recording = Recording::new(Manifest { format: Some(1), tool, ..Manifest::default() });
         recording.aws("ec2/describe-vpcs", None, r#"{"Vpcs":[{"VpcId":"vpc-1","Tags":[],"IsDefault" : false}]}"#);
         recording.aws("iam/get-role", Some("arn:aws:iam::1:role/path/node"), r#"{"Role":{"RoleName":"node"}}"#);
-        recording.k8s("nodes", r#"{"kind":"NodeList","apiVersion":"v1","items":[]}"#);
+        recording.k8s("nodes", indent(r#"{"kind":"NodeList","apiVersion":"v1","items":[]}"#));
         recording.fail(Failure { operation: "iam:GetRole".into(), code: "AccessDenied".into(), ..Failure::default() });
         recording
     }
@@ -378,7 +385,7 @@ mod tests {
         let folder = parent.0.join("snapshot");
         recording().write(&folder).unwrap();
         let mut newer = Recording::new(recording().manifest);
-        newer.k8s("pods", r#"{"kind":"PodList","apiVersion":"v1","items":[]}"#);
+        newer.k8s("pods", indent(r#"{"kind":"PodList","apiVersion":"v1","items":[]}"#));
         newer.write(&folder).unwrap();
         assert_eq!(names(&folder), ["k8s", "manifest.json"]);
         assert_eq!(names(&parent.0), ["snapshot"]);

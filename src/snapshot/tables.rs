@@ -313,7 +313,7 @@ tables! {
     target_groups TargetGroups: TargetGroup, List("TargetGroups"), "elasticloadbalancing:DescribeTargetGroups", |t| t.TargetGroupArn.clone();
     target_healths TargetHealths: TargetHealths, Whole("TargetHealthDescriptions"), "elasticloadbalancing:DescribeTargetHealth", |t| t.Argument.clone();
     listeners Listeners: Listener, List("Listeners"), "elasticloadbalancing:DescribeListeners", |l| l.ListenerArn.clone();
-    elb_attributes ElbAttributes: ElbAttributes, Whole("Attributes"), "elasticloadbalancing:DescribeLoadBalancerAttributes", |a| a.Argument.clone();
+    elb_attributes ElbAttributes: ElbAttributes, Whole("Attributes"), "elasticloadbalancing:DescribeLoadBalancerAttributes", |a| if a.of_target_group() { and("target-group", &a.Argument) } else { a.Argument.clone() };
     limits Limits: Limit, List("Limits"), "elasticloadbalancing:DescribeAccountLimits", |l| l.Name.clone();
     roles Roles: Role, One("Role"), "iam:GetRole", |r| r.Arn.clone();
     instance_profiles InstanceProfiles: InstanceProfile, One("InstanceProfile"), "iam:GetInstanceProfile", |i| i.Arn.clone();

@@ -12,6 +12,7 @@ Repeated reads are answered from memory, so that the client is timed and not mot
   POST /_fault    {"operation": "DescribeSubnets", "kind": "denied", "times": 1, "page": 2}
                   kinds: denied throttled expired dropped hung; operation * is any; times 0 is for ever; {} ends it
   POST /_delay    {"milliseconds": 50}                     put before every answer
+  POST /_page     {"items": 5}                             EC2 gives no more at once; 0 ends it
   GET  /_calls    the calls since the last time: [{"service", "operation", "status"}]
 """
 import io
@@ -52,7 +53,7 @@ EKS_OPERATIONS = [
 ]
 
 lock = threading.Lock()
-state = {"replay": {}, "fault": {}, "delay": 0, "calls": [], "memory": {}}
+state = {"replay": {}, "fault": {}, "delay": 0, "page": 0, "calls": [], "memory": {}}
 
 
 def complete_cluster(create):
@@ -123,6 +124,8 @@ def page(body, answer):
     """One page of EC2's whole answer."""
     query = urllib.parse.parse_qs(body.decode())
     size = int(query.get("MaxResults", ["0"])[0])
+    if size and state["page"]:
+        size = min(size, state["page"])
     start = int(query.get("NextToken", ["page-0"])[0].removeprefix("page-"))
     if not size and not start:
         return answer
@@ -156,6 +159,9 @@ def control(path, body):
             state["memory"].clear()
         elif path == "/_fault":
             state["fault"] = {**said, "seen": 0}
+        elif path == "/_page":
+            state["page"] = said.get("items", 0)
+            state["memory"].clear()
         elif path == "/_delay":
             state["delay"] = said.get("milliseconds", 0) / 1000
         return {}

@@ -407,7 +407,7 @@ pub(super) fn functions() -> Vec<Function> {
             "Whether a subnet of nodes is routed here.",
             |c, this, _| {
                 let row = this.handle.row();
-                Ok(c.node_exits()?.iter().any(|x| x.nat.map(|n| n.row) == row).into())
+                Ok(c.node_exits()?.iter().any(|x| x.gateway().map(|n| n.row) == row).into())
             },
         ),
         method::<NodeExit>(
@@ -478,7 +478,9 @@ pub(super) fn functions() -> Vec<Function> {
                 let tables = &c.snapshot.tables;
                 let zone =
                     |id: &str| tables.subnets.get(id).map(|s| s.value.AvailabilityZone.clone()).unwrap_or_default();
-                let Some(nat) = this.nat.map(|n| tables.nat_gateways.at(n.row.index)) else { return Ok("".into()) };
+                let Some(nat) = this.gateway().map(|n| tables.nat_gateways.at(n.row.index)) else {
+                    return Ok("".into());
+                };
                 let here = tables.subnets.at(this.subnet.row.index);
                 if nat.SubnetId.is_empty() || zone(&nat.SubnetId) == here.AvailabilityZone {
                     return Ok("".into());

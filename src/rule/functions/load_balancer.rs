@@ -400,12 +400,13 @@ pub(super) fn functions() -> Vec<Function> {
             BOOL,
             &["ec2:DescribeSecurityGroups", "ec2:DescribeNetworkAcls", "ec2:DescribeRouteTables"],
             "Whether packets and answers get through; unknown when something on the way is.",
-            |_, this, _| {
+            |c, this, _| {
                 if !this.lacking.is_empty() {
                     return Err(Missing { read: this.lacking.to_string(), reason: this.reason.to_string() });
                 }
                 if this.reach.disposition == "unknown" {
-                    return Err(Missing { read: "network path".to_owned(), reason: this.reach.notes.join("; ") });
+                    let path = || Missing { read: "network path".to_owned(), reason: this.reach.notes.join("; ") };
+                    return Err(this.reach.notes.iter().find_map(|n| c.unread_note(n)).unwrap_or_else(path));
                 }
                 Ok((this.reach.disposition == "reachable").into())
             },
