@@ -44,6 +44,7 @@ pub mod stray;
 pub mod subnet_choice;
 pub mod target_group;
 pub mod targets;
+mod unused;
 pub mod user_data;
 pub mod version;
 pub mod volume_key;
