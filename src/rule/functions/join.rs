@@ -114,25 +114,6 @@ pub(super) fn functions() -> Vec<Function> {
             |c, _, _| Ok(c.service_overlap()?.into()),
         ),
         method::<eks::Cluster>(
-            "dnsHostnamesOff",
-            &[],
-            Ty::Bool,
-            &["ec2:DescribeVpcAttribute"],
-            "Whether the VPC's enableDnsHostnames is false.",
-            |c, _, _| {
-                let vpc = c.vpc_id()?;
-                let table = c.snapshot.table::<crate::shape::ec2::VpcAttribute>()?;
-                let value = table
-                    .iter()
-                    .filter(|a| a.VpcId == vpc)
-                    .find_map(|a| a.value.EnableDnsHostnames.as_ref().and_then(|v| v.Value));
-                match value {
-                    Some(value) => Ok((!value).into()),
-                    None => Err(c.snapshot.missing("ec2:DescribeVpcAttribute", Some(&vpc))),
-                }
-            },
-        ),
-        method::<eks::Cluster>(
             "usesPrivateDns",
             &[],
             Ty::Bool,
@@ -326,8 +307,8 @@ pub(super) fn functions() -> Vec<Function> {
             NODES,
             "Instances that run for the cluster and are no nodes, just launched ones aside.",
             |c, _, _| {
-                let all = c.workers()?.iter().filter(|w| w.kind == "ec2" && !w.joined && !w.fresh);
-                Ok(all.filter_map(|w| w.instance).map(|i| i.row).collect::<Vec<_>>().into())
+                let instances = c.outsiders()?.into_iter().filter_map(|w| w.instance);
+                Ok(instances.map(|i| i.row).collect::<Vec<_>>().into())
             },
         ),
         method::<eks::Cluster>(
@@ -352,7 +333,7 @@ pub(super) fn functions() -> Vec<Function> {
                     return Ok(true.into());
                 }
                 // No answer lists it: when machines stay outside, it may be the reason.
-                if c.workers()?.iter().any(|w| w.kind == "ec2" && !w.joined && !w.fresh) {
+                if !c.outsiders()?.is_empty() {
                     return Err(Missing {
                         read: "sts:GetCallerIdentity".to_owned(),
                         reason: "no answer tells whether the Region's STS endpoint is active".to_owned(),

@@ -267,7 +267,11 @@ pub(super) fn functions() -> Vec<Function> {
             "Whether its service account is there.",
             |c, this, _| {
                 let id = format!("{}/{}", this.namespace, this.serviceAccount);
-                Ok(c.snapshot.table::<ServiceAccount>()?.get(&id).is_some().into())
+                let there = c.snapshot.table::<ServiceAccount>()?.get(&id).is_some();
+                if !there {
+                    c.snapshot.whole::<ServiceAccount>()?;
+                }
+                Ok(there.into())
             },
         ),
         method::<LoadBalancerController>(
