@@ -6,9 +6,8 @@ use std::sync::Arc;
 use super::Cluster;
 use super::controller::LoadBalancerController;
 use super::ingress::{LoadBalancerPlan, Owner, alb, nlb, words};
-use crate::network::{EgressKind, Family};
 use crate::shape::ec2::{SecurityGroup, VpcEndpoint};
-use crate::shape::k8s::{Event, Ingress};
+use crate::shape::k8s::{Container, Event, Ingress};
 use crate::shape::{Link, Row, Str, derived};
 use crate::snapshot::{Known, Rec};
 
@@ -31,6 +30,11 @@ impl Cluster {
     /// serves their names. An endpoint of which nodes have need, too, is told of by the rules about nodes.
     pub fn unreachable_services(&self, controller: &LoadBalancerController) -> Known<Vec<Arc<Unreachable>>> {
         let endpoints = self.snapshot.whole::<VpcEndpoint>()?;
+        let deployment = self.snapshot.tables.deployments.at(controller.deployment.row.index).value;
+        let by_proxy = |c: &Container| c.env.iter().any(|e| e.name.eq_ignore_ascii_case("HTTPS_PROXY"));
+        if deployment.spec.template.spec.containers.iter().any(by_proxy) {
+            return Ok(Vec::new());
+        }
         let vpc = self.vpc_id()?;
         let identity = self.controller_identity(controller)?;
         let mut services = vec!["elasticloadbalancing", "ec2"];
@@ -55,8 +59,7 @@ impl Cluster {
         let region = self.region_name();
         let mut found = Vec::new();
         for subnet in subnets {
-            let egress = self.network.egress(&self.snapshot, &subnet, Family::V4);
-            if !matches!(egress.kind, EgressKind::None | EgressKind::Blackhole) {
+            if !self.shut_in(&subnet) {
                 continue;
             }
             for service in &services {
