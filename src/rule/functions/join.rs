@@ -495,17 +495,7 @@ pub(super) fn functions() -> Vec<Function> {
             STR,
             &[],
             "The values of an option, with blanks.",
-            |_, this, a| {
-                let key = super::text(a, 0);
-                let values: Vec<&str> = this
-                    .value
-                    .DhcpConfigurations
-                    .iter()
-                    .filter(|c| c.Key == key)
-                    .flat_map(|c| c.Values.iter().map(|v| v.Value.as_str()))
-                    .collect();
-                Ok(values.join(" ").into())
-            },
+            |_, this, a| Ok(option(this.value, &super::text(a, 0)).into()),
         ),
         method::<eks::Cluster>(
             "namesNodesByDomain",
@@ -515,12 +505,24 @@ pub(super) fn functions() -> Vec<Function> {
             "Whether nodes that have not joined run an image that takes the node's name from the DHCP domain name.",
             |c, _, _| Ok(c.old_names()?.into()),
         ),
+        method::<eks::Cluster>(
+            "ownDomain",
+            &[],
+            STR,
+            &["ec2:DescribeVpcs", "ec2:DescribeDhcpOptions"],
+            "The domain name that DHCP gives the VPC's instances, when it is not the Region's; else empty.",
+            |c, _, _| {
+                let vpc = c.snapshot.find::<ec2::Vpc>(&c.vpc_id()?)?;
+                if vpc.DhcpOptionsId == "default" {
+                    return Ok("".into());
+                }
+                let options = c.snapshot.find::<DhcpOptions>(&vpc.DhcpOptionsId)?;
+                let name = option(options.value, "domain-name");
+                Ok(if name == c.default_domain() { "".into() } else { name.into() })
+            },
+        ),
         method::<eks::Cluster>("defaultDomain", &[], STR, &[], "The Region's domain name of EC2.", |c, _, _| {
-            Ok(match c.region_name().as_str() {
-                "us-east-1" => "ec2.internal".to_owned(),
-                region => format!("{region}.compute.internal"),
-            }
-            .into())
+            Ok(c.default_domain().into())
         }),
         method::<eks::Cluster>(
             "awsAuthDecides",
@@ -548,14 +550,13 @@ fn name_servers(c: &Cluster) -> Known<Str> {
         return Ok(Str::default());
     }
     let options = c.snapshot.find::<DhcpOptions>(&vpc.DhcpOptionsId)?;
-    let servers: Vec<&str> = options
-        .value
-        .DhcpConfigurations
-        .iter()
-        .filter(|o| o.Key == "domain-name-servers")
-        .flat_map(|o| o.Values.iter().map(|v| v.Value.as_str()))
-        .collect();
-    Ok(Str::from(servers.join(" ")))
+    Ok(Str::from(option(options.value, "domain-name-servers")))
+}
+
+/// The values of a DHCP option, with blanks.
+fn option(options: &DhcpOptions, key: &str) -> String {
+    let values = options.DhcpConfigurations.iter().filter(|c| c.Key == key).flat_map(|c| &c.Values);
+    values.map(|v| v.Value.as_str()).collect::<Vec<_>>().join(" ")
 }
 
 macro_rules! subject {

@@ -259,6 +259,14 @@ pub(super) fn functions() -> Vec<Function> {
             "The credentials that its service account gives it.",
             |c, this, _| Ok(Arc::new(c.controller_identity(this.value)?).into()),
         ),
+        method::<eks::Cluster>(
+            "namelessKubeProxy",
+            &[],
+            Ty::List(&Ty::Object("DaemonSet")),
+            &["k8s:daemonsets.apps", "k8s:configmaps"],
+            "The daemon set of a kube-proxy that takes its node's name from the host; empty when it is told the name.",
+            |c, _, _| Ok(c.nameless_kube_proxy()?.map(|s| s.row).into_iter().collect::<Vec<_>>().into()),
+        ),
         method::<LoadBalancerController>(
             "serviceAccountExists",
             &[],
