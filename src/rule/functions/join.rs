@@ -16,7 +16,8 @@ use crate::cluster::reference::MissingReference;
 use crate::cluster::stray::{StrayNodes, UntaggedNodes};
 use crate::cluster::volume_key::VolumeKey;
 use crate::cluster::webhook::SystemWebhook;
-use crate::shape::ec2::{self, Activity, DhcpOptions, LaunchTemplateVersion, NatGateway, VpcEndpoint};
+use crate::rule::value::Value;
+use crate::shape::ec2::{self, Activity, DhcpOptions, LaunchTemplateVersion, NatGateway, VpcAttribute, VpcEndpoint};
 use crate::shape::eks::{self, Nodegroup};
 use crate::shape::k8s::{Condition, EC2NodeClass, NodeClass, NodePool};
 use crate::shape::{Described, Shape, Str};
@@ -112,6 +113,22 @@ pub(super) fn functions() -> Vec<Function> {
             &["ec2:DescribeVpcs"],
             "The range of the VPC that overlaps the service addresses; empty when none does.",
             |c, _, _| Ok(c.service_overlap()?.into()),
+        ),
+        method::<eks::Cluster>(
+            "dnsHostnames",
+            &[],
+            Ty::Object("VpcAttribute"),
+            &["ec2:DescribeVpcAttribute"],
+            "The enableDnsHostnames of the VPC, as it was read.",
+            |c, _, _| vpc_attribute(c, |a| a.EnableDnsHostnames.is_some()),
+        ),
+        method::<eks::Cluster>(
+            "dnsSupport",
+            &[],
+            Ty::Object("VpcAttribute"),
+            &["ec2:DescribeVpcAttribute"],
+            "The enableDnsSupport of the VPC, as it was read.",
+            |c, _, _| vpc_attribute(c, |a| a.EnableDnsSupport.is_some()),
         ),
         method::<eks::Cluster>(
             "usesPrivateDns",
@@ -541,6 +558,13 @@ pub(super) fn functions() -> Vec<Function> {
             |c, _, _| Ok(c.malformed_aws_auth()?.into_iter().collect::<Vec<_>>().into()),
         ),
     ]
+}
+
+/// The answer about one attribute of the cluster's VPC; each is asked for by itself.
+fn vpc_attribute(c: &Cluster, wanted: impl Fn(&VpcAttribute) -> bool) -> Known<Value> {
+    let vpc = c.vpc_id()?;
+    let read = c.snapshot.table::<VpcAttribute>()?.iter().find(|a| a.VpcId == vpc && wanted(a.value));
+    read.map(Value::from).ok_or_else(|| c.snapshot.missing("ec2:DescribeVpcAttribute", Some(&vpc)))
 }
 
 /// The name servers of the cluster's VPC, as its DHCP options give them.
