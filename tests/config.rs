@@ -76,7 +76,7 @@ fn what_does_not_fit_is_no_suppression_and_says_so() {
         ),
         (
             "resource: acl-nowhere".to_owned(),
-            "DIR/eks-doctor.yaml:2: the suppression of resource acl-nowhere fits nothing that could be checked: remove it",
+            "DIR/eks-doctor.yaml:2: the suppression of resource acl-nowhere fits nothing: remove it",
         ),
         (
             format!("rule: {rule}\n    tag: Name=nowhere\n    until: 2026-06-14"),
@@ -98,7 +98,17 @@ fn what_does_not_fit_is_no_suppression_and_says_so() {
         assert!(told.contains("<span class=\"badge warning\">warning</span> DIR/eks-doctor.yaml:2: "), "{told}");
         assert!(!checked("", &["--format", "html"]).out.contains("id=\"configuration\""), "there is nothing to say");
     }
-    // What did not run may well be there.
+    // What could not be checked may well be there.
+    let folder = Folder::new("part");
+    for (path, text) in eks_doctor::change::documents(std::path::Path::new(FIXTURE)).unwrap() {
+        if path != "k8s/serviceaccounts.json" {
+            folder.write(&path, &text);
+        }
+    }
+    let config = folder.write("eks-doctor.yaml", "suppress:\n  - resource: acl-nowhere\n    reason: x\n");
+    let ran = eks_doctor(&["check", "--snapshot", &folder.at(""), "--config", &config, "--today", "2026-06-15"]);
+    assert!(ran.out.contains("fits nothing that could be checked"), "{}", ran.out);
+    // What did not run, too.
     let config = format!("skip: [{rule}]\nsuppress:\n  - rule: {rule}\n    reason: x\n");
     let ran = checked(&config, &["--format", "json"]);
     assert_eq!((ran.code, ran.err.as_str()), (0, ""));

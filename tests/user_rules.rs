@@ -115,6 +115,35 @@ fn mistakes_in_cases_have_a_place() {
 }
 
 #[test]
+fn presence_in_what_nobody_read_is_unknown() {
+    let vpc = "    - {file: vpcs.json, content: {Vpcs: [{VpcId: vpc-1, CidrBlock: 10.0.0.0/16}]}}\n";
+    for (require, unread, read) in [
+        ("has(cluster.vpc().CidrBlock)", "skipped, missing: 'ec2:DescribeVpcs'", "passes"),
+        ("!has(cluster.vpc().CidrBlock)", "skipped, missing: 'ec2:DescribeVpcs'", "fails"),
+        ("has(cluster.vpc().OwnerId)", "skipped, missing: 'ec2:DescribeVpcs'", "fails"),
+        ("has(vpc.CidrBlock)", "skipped, missing: 'ec2:DescribeVpcs'", "passes"),
+        ("has(cluster.vpc().CidrBlock) || true", "passes", "passes"),
+        // What lies in a field that the answer does not hold is not there.
+        ("has(cluster.computeConfig.enabled)", "fails", "fails"),
+        ("has(cluster.resourcesVpcConfig.vpcId)", "passes", "passes"),
+    ] {
+        let rule = RULE.replace(
+            "require: subnet.hasTag(key)",
+            &format!("let: {{vpc: cluster.vpc()}}\nrequire: '{require}'"),
+        );
+        let folder = Folder::new("presence");
+        folder.write("nodes-cannot-join/subnet-without-owner.yaml", &rule);
+        let cases = format!(
+            "- name: nobody read the VPC\n{SUBNET}  expect: {{outcome: {unread}}}\n- name: it was read\n{SUBNET}{vpc}  \
+             expect: {{outcome: {read}}}\n"
+        );
+        folder.write("nodes-cannot-join/subnet-without-owner.test.yaml", &cases);
+        let ran = eks_doctor(&["rules", "test", &folder.at("")]);
+        assert_eq!(ran.code, 0, "{require}: {}{}", ran.out, ran.err);
+    }
+}
+
+#[test]
 fn mistakes_in_rules_have_a_place() {
     let folder = Folder::new("broken");
     let mut all = String::new();

@@ -150,7 +150,7 @@ impl Cluster {
     /// The groups of machines whose launch template was recorded.
     pub fn bootstraps(&self) -> Known<Vec<Arc<Bootstrap>>> {
         let tables = &self.snapshot.tables;
-        self.snapshot.table::<LaunchTemplateVersion>()?;
+        self.answered::<LaunchTemplateVersion>()?;
         let mut members: HashMap<&str, Vec<&Arc<Worker>>> = HashMap::new();
         for worker in self.workers()? {
             let Some(instance) = worker.instance.map(|i| tables.instances.at(i.row.index)) else { continue };

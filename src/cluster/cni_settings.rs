@@ -41,9 +41,10 @@ const WEIGHTY: [&str; 12] = [
     "WARM_PREFIX_TARGET",
 ];
 
-/// What the add-on sets when nobody says otherwise.
-fn default_of(name: &str) -> &'static str {
+/// What the add-on sets when nobody says otherwise; in an IPv6 cluster pods' addresses come from prefixes.
+fn default_of(name: &str, ipv6: bool) -> &'static str {
     match name {
+        "ENABLE_PREFIX_DELEGATION" if ipv6 => "true",
         "WARM_ENI_TARGET" | "WARM_PREFIX_TARGET" => "1",
         "ENABLE_POD_ENI" | "ENABLE_PREFIX_DELEGATION" | "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG" => "false",
         "AWS_VPC_K8S_CNI_EXTERNALSNAT" => "false",
@@ -104,7 +105,7 @@ impl Cluster {
             .iter()
             .filter(|name| !held.contains(**name))
             .filter_map(|name| Some((name, cni.setting(name)?)))
-            .filter(|(name, value)| !value.eq_ignore_ascii_case(default_of(name)))
+            .filter(|(name, value)| !value.eq_ignore_ascii_case(default_of(name, self.is_ipv6())))
             .map(|(name, value)| format!("{name}={value}").into())
             .collect())
     }

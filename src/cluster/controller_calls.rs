@@ -6,9 +6,8 @@ use std::sync::Arc;
 use super::Cluster;
 use super::controller::LoadBalancerController;
 use super::ingress::{LoadBalancerPlan, Owner, alb, nlb, words};
-use crate::network::{EgressKind, Family};
 use crate::shape::ec2::{SecurityGroup, VpcEndpoint};
-use crate::shape::k8s::{Event, Ingress};
+use crate::shape::k8s::{Container, Event, Ingress};
 use crate::shape::{Link, Row, Str, derived};
 use crate::snapshot::{Known, Rec};
 
@@ -19,15 +18,23 @@ derived! {
         service: Str,
         /// The endpoint's service name.
         endpoint: Str,
+        /// The endpoint that is there, with private DNS off: the service's name does not lead to it.
+        found: Option<Link<VpcEndpoint>>,
         /// The subnet from which it is not reached.
         subnet: Str,
     }
 }
 
 impl Cluster {
-    /// The services that the controller calls from subnets without a way to the internet and without an endpoint.
+    /// The services that the controller calls from subnets without a way to the internet and without an endpoint that
+    /// serves their names. An endpoint of which nodes have need, too, is told of by the rules about nodes.
     pub fn unreachable_services(&self, controller: &LoadBalancerController) -> Known<Vec<Arc<Unreachable>>> {
         let endpoints = self.snapshot.whole::<VpcEndpoint>()?;
+        let deployment = self.snapshot.tables.deployments.at(controller.deployment.row.index).value;
+        let by_proxy = |c: &Container| c.env.iter().any(|e| e.name.eq_ignore_ascii_case("HTTPS_PROXY"));
+        if deployment.spec.template.spec.containers.iter().any(by_proxy) {
+            return Ok(Vec::new());
+        }
         let vpc = self.vpc_id()?;
         let identity = self.controller_identity(controller)?;
         let mut services = vec!["elasticloadbalancing", "ec2"];
@@ -36,6 +43,7 @@ impl Cluster {
             "podIdentity" => services.push("eks-auth"),
             _ => {}
         }
+        let needed_by_nodes: Vec<&str> = self.node_services().into_iter().map(|(service, _)| service).collect();
         let pods = &self.snapshot.tables.pods;
         let mut subnets: BTreeSet<Str> = BTreeSet::new();
         for pod in controller.pods.iter().map(|p| pods.at(p.row.index)) {
@@ -51,24 +59,29 @@ impl Cluster {
         let region = self.region_name();
         let mut found = Vec::new();
         for subnet in subnets {
-            let egress = self.network.egress(&self.snapshot, &subnet, Family::V4);
-            if !matches!(egress.kind, EgressKind::None | EgressKind::Blackhole) {
+            if !self.shut_in(&subnet) {
                 continue;
             }
             for service in &services {
                 let endpoint = format!("{china}com.amazonaws.{region}.{service}");
-                let there = endpoints.iter().any(|e| {
-                    e.VpcId == vpc
-                        && (e.ServiceName == endpoint || e.ServiceName == endpoint.trim_start_matches("cn."))
-                        && !matches!(
-                            e.State.to_ascii_lowercase().as_str(),
-                            "deleting" | "deleted" | "failed" | "rejected"
-                        )
-                });
-                if !there && !found.iter().any(|f: &Arc<Unreachable>| f.service == *service) {
+                let there: Vec<_> = endpoints
+                    .iter()
+                    .filter(|e| {
+                        e.VpcId == vpc
+                            && (e.ServiceName == endpoint || e.ServiceName == endpoint.trim_start_matches("cn."))
+                            && !matches!(
+                                e.State.to_ascii_lowercase().as_str(),
+                                "deleting" | "deleted" | "failed" | "rejected"
+                            )
+                    })
+                    .collect();
+                let served = there.iter().any(|e| e.PrivateDnsEnabled != Some(false));
+                let of_nodes = !there.is_empty() && needed_by_nodes.contains(service);
+                if !served && !of_nodes && !found.iter().any(|f: &Arc<Unreachable>| f.service == *service) {
                     found.push(Arc::new(Unreachable {
                         service: Str::new(service),
                         endpoint: endpoint.into(),
+                        found: there.first().map(|e| Link::new(e.row)),
                         subnet: subnet.clone(),
                     }));
                 }

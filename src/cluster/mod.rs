@@ -44,6 +44,7 @@ pub mod stray;
 pub mod subnet_choice;
 pub mod target_group;
 pub mod targets;
+mod unused;
 pub mod user_data;
 pub mod version;
 pub mod volume_key;
@@ -160,6 +161,14 @@ impl Cluster {
             });
         }
         Ok(eks.resourcesVpcConfig.vpcId.clone())
+    }
+
+    /// The Region's domain name of EC2, which the default DHCP options give.
+    pub fn default_domain(&self) -> String {
+        match self.region_name().as_str() {
+            "us-east-1" => "ec2.internal".to_owned(),
+            region => format!("{region}.compute.internal"),
+        }
     }
 
     /// The rows of a table that belong to the cluster: those of its VPC, its node groups and so on.

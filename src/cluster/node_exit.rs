@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Cluster;
 use super::policy::{Context, Sheet, decide};
+use super::user_data::decode;
 use super::worker::Placement;
 use crate::network::{EgressKind, Family, Verdict};
 use crate::shape::ec2::{
@@ -94,6 +95,12 @@ impl NodeExit {
     pub fn gateway(&self) -> Option<Link<NatGateway>> {
         self.nat.as_ref().ok().copied().flatten()
     }
+}
+
+/// Whether user data names a proxy by which the node's programs reach AWS.
+fn names_proxy(user_data: &str) -> bool {
+    let text = user_data.to_ascii_lowercase();
+    ["http_proxy", "https_proxy", "https-proxy"].iter().any(|name| text.contains(name))
 }
 
 /// A subnet's way out: its kind, what is wrong with it, its NAT gateway, and what a blackhole led to.
@@ -211,7 +218,14 @@ impl Cluster {
             let table = self.network.route_table_of(&subnet.SubnetId).ok();
             let table = table.map(|row| tables.route_tables.at(row.index));
             let main = table.is_some_and(|t| !t.value.Associations.iter().any(|a| a.SubnetId == subnet.SubnetId));
-            let Way { kind, why, nat, target, to_nat } = self.exit_of(&subnet.SubnetId, table.map(|t| t.value));
+            let Way { mut kind, why, nat, target, to_nat } = self.exit_of(&subnet.SubnetId, table.map(|t| t.value));
+            let user_data = template.and_then(|t| decode(&t.value.LaunchTemplateData.UserData));
+            if kind == "none"
+                && (user_data.is_some_and(|text| names_proxy(&text))
+                    || class.is_some_and(|c| names_proxy(&c.value.spec.userData)))
+            {
+                kind = "unverifiable";
+            }
             let first = exits.iter().find(|x| !target.is_empty() && x.target == target).and_then(|x| x.firstTable);
             let ipv6 = match self.network.egress(&self.snapshot, &subnet.SubnetId, Family::V6).kind {
                 EgressKind::Internet { .. } => "internet",
@@ -268,6 +282,14 @@ impl Cluster {
             self.snapshot.table::<NetworkInterface>()?;
         }
         Ok(())
+    }
+
+    /// Whether what leaves a subnet gets nowhere: it has no way out, nor one to another network that may hold endpoints or
+    /// a proxy.
+    pub fn shut_in(&self, subnet: &str) -> bool {
+        let table = self.network.route_table_of(subnet).ok();
+        let table = table.map(|row| self.snapshot.tables.route_tables.at(row.index).value);
+        matches!(self.exit_of(subnet, table).kind, "none" | "blackhole")
     }
 
     /// A subnet's way out.

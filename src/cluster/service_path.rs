@@ -71,6 +71,21 @@ fn value_of<'t>(text: &'t str, key: &str) -> Option<&'t str> {
 }
 
 impl Cluster {
+    /// The daemon set of a kube-proxy that takes its node's name from the host: neither `--hostname-override` nor
+    /// `hostnameOverride` of its configuration names it.
+    pub fn nameless_kube_proxy(&self) -> Known<Option<Rec<'_, DaemonSet>>> {
+        let Some(set) = self.snapshot.whole::<DaemonSet>()?.get("kube-system/kube-proxy") else { return Ok(None) };
+        let containers = &set.value.spec.template.spec.containers;
+        if containers.iter().flat_map(|c| c.command.iter().chain(&c.args)).any(|w| w.starts_with("--hostname-override")) {
+            return Ok(None);
+        }
+        let maps = self.snapshot.whole::<ConfigMap>()?;
+        let map = maps.get("kube-system/kube-proxy-config").or_else(|| maps.get("kube-system/kube-proxy"));
+        let text = map.and_then(|m| m.value.data.get("config").or(m.value.data.get("config.conf")));
+        let named = text.and_then(|t| value_of(t, "hostnameOverride")).is_some_and(|name| !name.is_empty());
+        Ok(Some(set).filter(|_| !named))
+    }
+
     /// kube-proxy; `None` when no machine would run it.
     pub fn kube_proxy(&self) -> Known<Option<KubeProxy>> {
         let sets = self.snapshot.whole::<DaemonSet>()?;

@@ -100,7 +100,7 @@ impl Cluster {
     /// Groups of machines whose user data joins this cluster and that lack `kubernetes.io/cluster/<name>`.
     pub fn untagged_nodes(&self) -> Known<Vec<Arc<UntaggedNodes>>> {
         self.snapshot.table::<AutoScalingGroup>()?;
-        self.snapshot.table::<LaunchTemplateVersion>()?;
+        self.answered::<LaunchTemplateVersion>()?;
         let instances = self.snapshot.table::<Instance>()?;
         let owned = format!("kubernetes.io/cluster/{}", self.name());
         let nodes = self.node_instances();

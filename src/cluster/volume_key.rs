@@ -38,7 +38,7 @@ impl Cluster {
     pub fn volume_keys(&self) -> Known<Vec<Arc<VolumeKey>>> {
         let tables = &self.snapshot.tables;
         self.snapshot.table::<AutoScalingGroup>()?;
-        self.snapshot.table::<LaunchTemplateVersion>()?;
+        self.answered::<LaunchTemplateVersion>()?;
         let mut nodegroups: BTreeMap<&str, Rec<'_, Nodegroup>> = BTreeMap::new();
         for nodegroup in self.nodegroups() {
             for group in nodegroup.value.resources.iter().flat_map(|r| r.autoScalingGroups.iter()) {

@@ -69,6 +69,16 @@ impl Cluster {
         Ok(self.cache.workers.get_or_init(|| self.find_workers()))
     }
 
+    /// Instances that run for the cluster and are not in its node list, just launched ones aside.
+    pub fn outsiders(&self) -> Known<Vec<&Arc<Worker>>> {
+        let outside: Vec<_> =
+            self.workers()?.iter().filter(|w| w.kind == "ec2" && !w.joined && !w.fresh).collect();
+        if !outside.is_empty() {
+            self.snapshot.whole::<Node>()?;
+        }
+        Ok(outside)
+    }
+
     fn find_workers(&self) -> Vec<Arc<Worker>> {
         let tables = &self.snapshot.tables;
         let name = self.name();

@@ -152,6 +152,10 @@ impl Ports {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+    /// How many there are.
+    pub fn count(&self) -> u32 {
+        self.0.iter().map(|&(first, last)| u32::from(last - first) + 1).sum()
+    }
     /// Takes `first..=last` out and returns what of it was there.
     pub fn take(&mut self, first: u16, last: u16) -> Ports {
         let (mut taken, mut left) = (Vec::new(), Vec::with_capacity(self.0.len() + 1));

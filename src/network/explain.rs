@@ -23,6 +23,7 @@ impl Hop {
             note: None,
             spot: None,
             deciders: Vec::new(),
+            dropped: None,
         }
     }
     pub(super) fn by(mut self, by: impl Into<String>) -> Hop {
@@ -182,6 +183,7 @@ pub(super) fn acl(net: &Network, subnet: u32, direction: usize, service: Service
             if !decision.blocked.is_empty() && service.protocol.has_ports() {
                 hop.note =
                     Some(format!("ports {} of {}-{} are dropped", decision.blocked, service.first, service.last));
+                hop.dropped = Some(decision.blocked.count());
             }
         }
         Verdict::Unknown => hop.note = decision.unclear.map(|u| unclear(net, u)),

@@ -101,6 +101,9 @@ pub struct Hop {
     /// The objects that decide here: all groups of the interface, the ACL, the route table, the gateway.
     #[serde(skip)]
     pub deciders: Vec<Row>,
+    /// How many of the ports an ACL drops.
+    #[serde(skip)]
+    pub dropped: Option<u32>,
 }
 
 /// The path of a packet and of its answer.

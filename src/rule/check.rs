@@ -213,6 +213,9 @@ fn subjects(cluster: &Arc<Cluster>, rule: &Rule, derived: &[Subject]) -> Known<V
     let handle = |root| Handle::new(cluster.clone(), root);
     if let Some(table) = TABLES.iter().find(|t| t.shape == rule.shape) {
         if !cluster.snapshot.has(table.read) {
+            if cluster.has_none(table.id) {
+                return Ok(Vec::new());
+            }
             return Err(cluster.snapshot.missing(table.read, None));
         }
         return Ok(cluster.rows(table.id).into_iter().map(|row| handle(Root::Row(row))).collect());

@@ -7,8 +7,8 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use cel_core::{
-    Activation, Ast, CelType, CompileError, Env, EvalError, Expr as Node, FunctionDecl, MapKey, MessageValue,
-    OverloadDecl, Program, ProtoRegistry, ProtoTypeResolver, ResolvedProtoType, SpannedExpr, StructFieldValue,
+    Activation, Ast, BinaryOp, CelType, CheckResult, CompileError, Env, EvalError, Expr as Node, FunctionDecl, MapKey,
+    MessageValue, OverloadDecl, Program, ProtoRegistry, ProtoTypeResolver, ResolvedProtoType, SpannedExpr, StructFieldValue,
     Value as Cel,
 };
 
@@ -112,6 +112,9 @@ impl ProtoRegistry for Shapes {
         Cel::error(EvalError::internal("rules cannot make objects"))
     }
     fn message_field_access(&self, msg: &dyn MessageValue, field: &str, _: bool, _: bool) -> Cel {
+        if let Some(field) = field.strip_prefix(PRESENCE) {
+            return self.message_has_field(msg, field);
+        }
         let Some(handle) = msg.as_any().downcast_ref::<Handle>() else {
             return Cel::error(EvalError::field_not_found(field));
         };
@@ -404,7 +407,8 @@ impl Scope<'_> {
             }
             _ => None,
         };
-        Ok(Expr { program: (self.language.program)(Arc::new(ast)), ty, reads, last_field })
+        let program = (self.language.program)(Arc::new(presence_of_the_known(ast)));
+        Ok(Expr { program, ty, reads, last_field })
     }
 
     fn explain(&self, error: CompileError, source: &str) -> ExprError {
@@ -488,7 +492,6 @@ fn name_of(ty: &CelType) -> String {
 /// The engine lets `1 == "1"` pass, which is always false: refuse it.
 fn refuse_mixed_comparisons(ast: &Ast) -> Result<(), ExprError> {
     fn walk(node: &SpannedExpr, types: &dyn Fn(i64) -> Option<CelType>) -> Result<(), ExprError> {
-        use cel_core::BinaryOp;
         let each = |nodes: &[&SpannedExpr]| nodes.iter().try_for_each(|n| walk(n, types));
         match &node.node {
             Node::Binary { op, left, right } => {
@@ -540,6 +543,69 @@ fn refuse_mixed_comparisons(ast: &Ast) -> Result<(), ExprError> {
     }
     let types = |id: i64| ast.type_info().and_then(|i| i.get_type(id)).cloned();
     walk(ast.expr(), &types)
+}
+
+/// Before the name of a field whose presence is asked for: `has(object.field)`.
+const PRESENCE: char = '\u{1e}';
+
+/// The engine's `has(f().field)` is false when `f()` cannot be decided: makes it undecided, too. `has(a.b.c)` stays false
+/// where there is no `b`.
+fn presence_of_the_known(ast: Ast) -> Ast {
+    /// What decides whether `object` has `field`; none when the engine does it rightly or nobody knows the type.
+    fn presence(id: i64, object: &SpannedExpr, field: &str, types: &CheckResult) -> Option<Node> {
+        if !matches!(types.type_map.get(&object.id), Some(CelType::Message(_))) {
+            return None;
+        }
+        let spanned = |node| Box::new(SpannedExpr::new(id, node, object.span.clone()));
+        let own = Node::Member {
+            expr: Box::new(object.clone()),
+            field: format!("{PRESENCE}{field}"),
+            optional: false,
+        };
+        match &object.node {
+            Node::Member { expr, field, .. } => match presence(id, expr, field, types) {
+                Some(outer) => Some(Node::Binary { op: BinaryOp::And, left: spanned(outer), right: spanned(own) }),
+                None => Some(own),
+            },
+            _ => Some(own),
+        }
+    }
+    fn walk(node: &mut SpannedExpr, types: &CheckResult) {
+        match &mut node.node {
+            Node::MemberTestOnly { expr, field } => {
+                walk(expr, types);
+                if let Some(decided) = presence(node.id, expr, field, types) {
+                    node.node = decided;
+                }
+            }
+            Node::Binary { left, right, .. } => [left, right].into_iter().for_each(|n| walk(n, types)),
+            Node::Unary { expr, .. } | Node::Member { expr, .. } => walk(expr, types),
+            Node::Ternary { cond, then_expr, else_expr } => {
+                [cond, then_expr, else_expr].into_iter().for_each(|n| walk(n, types));
+            }
+            Node::Index { expr, index, .. } => [expr, index].into_iter().for_each(|n| walk(n, types)),
+            Node::Call { expr, args } => {
+                walk(expr, types);
+                args.iter_mut().for_each(|a| walk(a, types));
+            }
+            Node::List(items) => items.iter_mut().for_each(|i| walk(&mut i.expr, types)),
+            Node::Map(entries) => entries.iter_mut().for_each(|e| {
+                walk(&mut e.key, types);
+                walk(&mut e.value, types);
+            }),
+            Node::Bind { init, body, .. } => [init, body].into_iter().for_each(|n| walk(n, types)),
+            Node::Comprehension(c) => {
+                [&mut c.iter_range, &mut c.accu_init, &mut c.loop_condition, &mut c.loop_step, &mut c.result]
+                    .into_iter()
+                    .for_each(|n| walk(n, types));
+            }
+            _ => {}
+        }
+    }
+    let Some(types) = ast.type_info() else { return ast };
+    let mut expr = ast.expr().clone();
+    walk(&mut expr, types);
+    Ast::new_checked(expr, ast.source(), types.clone())
 }
 
 /// The variables of one evaluation.

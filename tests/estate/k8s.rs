@@ -40,8 +40,10 @@ impl Estate {
                     "apiVersion": "elbv2.k8s.aws/v1beta1", "kind": "IngressClassParams", "metadata": self.meta("IngressClassParams", "", "alb", controller), "spec": {},
                 })],
             );
-            items("targetgroupbindings.elbv2.k8s.aws", (0..2).map(|app| self.binding(app)).collect());
         }
+        // Of a kind that the cluster does not know, `record` writes that there is none.
+        let bindings = if self.auto() { vec![] } else { (0..2).map(|app| self.binding(app)).collect() };
+        items("targetgroupbindings.elbv2.k8s.aws", bindings);
         items("networkpolicies.networking.k8s.io", vec![]);
         let (mut policies, mut cni_nodes) = (Vec::new(), Vec::new());
         if self.pod_groups() {
@@ -53,12 +55,11 @@ impl Estate {
         }
         items("securitygrouppolicies.vpcresources.k8s.aws", policies);
         items("cninodes.vpcresources.k8s.aws", cni_nodes);
-        if !self.auto() {
-            items("eniconfigs.crd.k8s.amazonaws.com", self.of_role(Role::Pods).map(|(_, s)| json!({
+        let pod_subnets = self.of_role(Role::Pods).filter(|_| !self.auto());
+        items("eniconfigs.crd.k8s.amazonaws.com", pod_subnets.map(|(_, s)| json!({
             "apiVersion": "crd.k8s.amazonaws.com/v1alpha1", "kind": "ENIConfig", "metadata": self.meta("ENIConfig", "", &self.zone(s.zone), json!({})),
             "spec": {"securityGroups": [self.group("node")], "subnet": s.id},
         })).collect());
-        }
         let daemons =
             if self.auto() { vec![] } else { vec![self.daemon_set("aws-node"), self.daemon_set("kube-proxy")] };
         items("daemonsets.apps", daemons);

@@ -6,6 +6,7 @@ use super::{Function, Subject, Ty, method, text};
 use crate::cluster::worker::{Placement, Worker};
 use crate::shape::ec2::{self, SecurityGroup, Subnet, Vpc, tag};
 use crate::shape::eks;
+use crate::shape::k8s::Node;
 use crate::shape::{Described, Shape};
 
 const STR: Ty = Ty::Str;
@@ -54,6 +55,19 @@ pub(super) fn functions() -> Vec<Function> {
         method::<eks::Cluster>("isAutoMode", &[], Ty::Bool, &[], "Whether EKS Auto Mode runs the nodes.", |c, _, _| {
             Ok(c.auto_mode().into())
         }),
+        method::<Worker>(
+            "isNode",
+            &[],
+            Ty::Bool,
+            &["k8s:nodes"],
+            "Whether it is in the cluster's node list.",
+            |c, this, _| {
+                if !this.joined {
+                    c.snapshot.whole::<Node>()?;
+                }
+                Ok(this.joined.into())
+            },
+        ),
         method::<eks::Cluster>(
             "workers",
             &[],

@@ -16,7 +16,8 @@ use crate::cluster::reference::MissingReference;
 use crate::cluster::stray::{StrayNodes, UntaggedNodes};
 use crate::cluster::volume_key::VolumeKey;
 use crate::cluster::webhook::SystemWebhook;
-use crate::shape::ec2::{self, Activity, DhcpOptions, LaunchTemplateVersion, NatGateway, VpcEndpoint};
+use crate::rule::value::Value;
+use crate::shape::ec2::{self, Activity, DhcpOptions, LaunchTemplateVersion, NatGateway, VpcAttribute, VpcEndpoint};
 use crate::shape::eks::{self, Nodegroup};
 use crate::shape::k8s::{Condition, EC2NodeClass, NodeClass, NodePool};
 use crate::shape::{Described, Shape, Str};
@@ -114,23 +115,20 @@ pub(super) fn functions() -> Vec<Function> {
             |c, _, _| Ok(c.service_overlap()?.into()),
         ),
         method::<eks::Cluster>(
-            "dnsHostnamesOff",
+            "dnsHostnames",
             &[],
-            Ty::Bool,
+            Ty::Object("VpcAttribute"),
             &["ec2:DescribeVpcAttribute"],
-            "Whether the VPC's enableDnsHostnames is false.",
-            |c, _, _| {
-                let vpc = c.vpc_id()?;
-                let table = c.snapshot.table::<crate::shape::ec2::VpcAttribute>()?;
-                let value = table
-                    .iter()
-                    .filter(|a| a.VpcId == vpc)
-                    .find_map(|a| a.value.EnableDnsHostnames.as_ref().and_then(|v| v.Value));
-                match value {
-                    Some(value) => Ok((!value).into()),
-                    None => Err(c.snapshot.missing("ec2:DescribeVpcAttribute", Some(&vpc))),
-                }
-            },
+            "The enableDnsHostnames of the VPC, as it was read.",
+            |c, _, _| vpc_attribute(c, |a| a.EnableDnsHostnames.is_some()),
+        ),
+        method::<eks::Cluster>(
+            "dnsSupport",
+            &[],
+            Ty::Object("VpcAttribute"),
+            &["ec2:DescribeVpcAttribute"],
+            "The enableDnsSupport of the VPC, as it was read.",
+            |c, _, _| vpc_attribute(c, |a| a.EnableDnsSupport.is_some()),
         ),
         method::<eks::Cluster>(
             "usesPrivateDns",
@@ -326,8 +324,8 @@ pub(super) fn functions() -> Vec<Function> {
             NODES,
             "Instances that run for the cluster and are no nodes, just launched ones aside.",
             |c, _, _| {
-                let all = c.workers()?.iter().filter(|w| w.kind == "ec2" && !w.joined && !w.fresh);
-                Ok(all.filter_map(|w| w.instance).map(|i| i.row).collect::<Vec<_>>().into())
+                let instances = c.outsiders()?.into_iter().filter_map(|w| w.instance);
+                Ok(instances.map(|i| i.row).collect::<Vec<_>>().into())
             },
         ),
         method::<eks::Cluster>(
@@ -352,7 +350,7 @@ pub(super) fn functions() -> Vec<Function> {
                     return Ok(true.into());
                 }
                 // No answer lists it: when machines stay outside, it may be the reason.
-                if c.workers()?.iter().any(|w| w.kind == "ec2" && !w.joined && !w.fresh) {
+                if !c.outsiders()?.is_empty() {
                     return Err(Missing {
                         read: "sts:GetCallerIdentity".to_owned(),
                         reason: "no answer tells whether the Region's STS endpoint is active".to_owned(),
@@ -516,17 +514,7 @@ pub(super) fn functions() -> Vec<Function> {
             STR,
             &[],
             "The values of an option, with blanks.",
-            |_, this, a| {
-                let key = super::text(a, 0);
-                let values: Vec<&str> = this
-                    .value
-                    .DhcpConfigurations
-                    .iter()
-                    .filter(|c| c.Key == key)
-                    .flat_map(|c| c.Values.iter().map(|v| v.Value.as_str()))
-                    .collect();
-                Ok(values.join(" ").into())
-            },
+            |_, this, a| Ok(option(this.value, &super::text(a, 0)).into()),
         ),
         method::<eks::Cluster>(
             "namesNodesByDomain",
@@ -536,12 +524,24 @@ pub(super) fn functions() -> Vec<Function> {
             "Whether nodes that have not joined run an image that takes the node's name from the DHCP domain name.",
             |c, _, _| Ok(c.old_names()?.into()),
         ),
+        method::<eks::Cluster>(
+            "ownDomain",
+            &[],
+            STR,
+            &["ec2:DescribeVpcs", "ec2:DescribeDhcpOptions"],
+            "The domain name that DHCP gives the VPC's instances, when it is not the Region's; else empty.",
+            |c, _, _| {
+                let vpc = c.snapshot.find::<ec2::Vpc>(&c.vpc_id()?)?;
+                if vpc.DhcpOptionsId == "default" {
+                    return Ok("".into());
+                }
+                let options = c.snapshot.find::<DhcpOptions>(&vpc.DhcpOptionsId)?;
+                let name = option(options.value, "domain-name");
+                Ok(if name == c.default_domain() { "".into() } else { name.into() })
+            },
+        ),
         method::<eks::Cluster>("defaultDomain", &[], STR, &[], "The Region's domain name of EC2.", |c, _, _| {
-            Ok(match c.region_name().as_str() {
-                "us-east-1" => "ec2.internal".to_owned(),
-                region => format!("{region}.compute.internal"),
-            }
-            .into())
+            Ok(c.default_domain().into())
         }),
         method::<eks::Cluster>(
             "awsAuthDecides",
@@ -562,6 +562,13 @@ pub(super) fn functions() -> Vec<Function> {
     ]
 }
 
+/// The answer about one attribute of the cluster's VPC; each is asked for by itself.
+fn vpc_attribute(c: &Cluster, wanted: impl Fn(&VpcAttribute) -> bool) -> Known<Value> {
+    let vpc = c.vpc_id()?;
+    let read = c.snapshot.table::<VpcAttribute>()?.iter().find(|a| a.VpcId == vpc && wanted(a.value));
+    read.map(Value::from).ok_or_else(|| c.snapshot.missing("ec2:DescribeVpcAttribute", Some(&vpc)))
+}
+
 /// The name servers of the cluster's VPC, as its DHCP options give them.
 fn name_servers(c: &Cluster) -> Known<Str> {
     let vpc = c.snapshot.find::<ec2::Vpc>(&c.vpc_id()?)?;
@@ -569,14 +576,13 @@ fn name_servers(c: &Cluster) -> Known<Str> {
         return Ok(Str::default());
     }
     let options = c.snapshot.find::<DhcpOptions>(&vpc.DhcpOptionsId)?;
-    let servers: Vec<&str> = options
-        .value
-        .DhcpConfigurations
-        .iter()
-        .filter(|o| o.Key == "domain-name-servers")
-        .flat_map(|o| o.Values.iter().map(|v| v.Value.as_str()))
-        .collect();
-    Ok(Str::from(servers.join(" ")))
+    Ok(Str::from(option(options.value, "domain-name-servers")))
+}
+
+/// The values of a DHCP option, with blanks.
+fn option(options: &DhcpOptions, key: &str) -> String {
+    let values = options.DhcpConfigurations.iter().filter(|c| c.Key == key).flat_map(|c| &c.Values);
+    values.map(|v| v.Value.as_str()).collect::<Vec<_>>().join(" ")
 }
 
 macro_rules! subject {

@@ -259,6 +259,14 @@ pub(super) fn functions() -> Vec<Function> {
             "The credentials that its service account gives it.",
             |c, this, _| Ok(Arc::new(c.controller_identity(this.value)?).into()),
         ),
+        method::<eks::Cluster>(
+            "namelessKubeProxy",
+            &[],
+            Ty::List(&Ty::Object("DaemonSet")),
+            &["k8s:daemonsets.apps", "k8s:configmaps"],
+            "The daemon set of a kube-proxy that takes its node's name from the host; empty when it is told the name.",
+            |c, _, _| Ok(c.nameless_kube_proxy()?.map(|s| s.row).into_iter().collect::<Vec<_>>().into()),
+        ),
         method::<LoadBalancerController>(
             "serviceAccountExists",
             &[],
@@ -267,7 +275,11 @@ pub(super) fn functions() -> Vec<Function> {
             "Whether its service account is there.",
             |c, this, _| {
                 let id = format!("{}/{}", this.namespace, this.serviceAccount);
-                Ok(c.snapshot.table::<ServiceAccount>()?.get(&id).is_some().into())
+                let there = c.snapshot.table::<ServiceAccount>()?.get(&id).is_some();
+                if !there {
+                    c.snapshot.whole::<ServiceAccount>()?;
+                }
+                Ok(there.into())
             },
         ),
         method::<LoadBalancerController>(
