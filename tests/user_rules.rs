@@ -127,10 +127,8 @@ fn presence_in_what_nobody_read_is_unknown() {
         ("has(cluster.computeConfig.enabled)", "fails", "fails"),
         ("has(cluster.resourcesVpcConfig.vpcId)", "passes", "passes"),
     ] {
-        let rule = RULE.replace(
-            "require: subnet.hasTag(key)",
-            &format!("let: {{vpc: cluster.vpc()}}\nrequire: '{require}'"),
-        );
+        let rule =
+            RULE.replace("require: subnet.hasTag(key)", &format!("let: {{vpc: cluster.vpc()}}\nrequire: '{require}'"));
         let folder = Folder::new("presence");
         folder.write("nodes-cannot-join/subnet-without-owner.yaml", &rule);
         let cases = format!(

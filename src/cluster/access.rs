@@ -335,14 +335,25 @@ impl Cluster {
             .collect();
         let Some(first) = missing.first() else {
             let Some(role) = roles.iter().find(|r| r.mapping == "unknown") else { return Ok(Vec::new()) };
-            if role.mode != "CONFIG_MAP" {
-                let lists = self.snapshot.whole::<AccessEntryNames>()?;
-                let mut listed = lists.iter().flat_map(|l| l.value.accessEntries.iter());
-                if listed.any(|a| a.eq_ignore_ascii_case(&role.arn)) {
-                    return Err(self.snapshot.missing("eks:DescribeAccessEntry", Some(&role.arn)));
+            let config_map = (role.mode != "API" && !self.snapshot.has("k8s:configmaps"))
+                .then(|| self.snapshot.missing("k8s:configmaps", None));
+            let entry = match self.snapshot.whole::<AccessEntryNames>() {
+                _ if role.mode == "CONFIG_MAP" => None,
+                Err(missing) => Some(missing),
+                Ok(lists) => {
+                    let mut listed = lists.iter().flat_map(|l| l.value.accessEntries.iter());
+                    let listed = listed.any(|a| a.eq_ignore_ascii_case(&role.arn));
+                    listed.then(|| self.snapshot.missing("eks:DescribeAccessEntry", Some(&role.arn)))
                 }
-            }
-            return Err(self.snapshot.missing("k8s:configmaps", None));
+            };
+            let unsaid = |m: &Missing| m.reason == "not recorded";
+            return Err(match (config_map, entry) {
+                // A refusal says more than what nobody recorded.
+                (Some(map), Some(entry)) if unsaid(&map) && !unsaid(&entry) => entry,
+                (Some(map), _) => map,
+                (None, Some(entry)) => entry,
+                (None, None) => self.snapshot.missing("eks:ListAccessEntries", Some(&role.arn)),
+            });
         };
         let (cluster, region) = (self.name(), self.region_name());
         let commands = missing

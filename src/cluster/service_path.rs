@@ -76,7 +76,8 @@ impl Cluster {
     pub fn nameless_kube_proxy(&self) -> Known<Option<Rec<'_, DaemonSet>>> {
         let Some(set) = self.snapshot.whole::<DaemonSet>()?.get("kube-system/kube-proxy") else { return Ok(None) };
         let containers = &set.value.spec.template.spec.containers;
-        if containers.iter().flat_map(|c| c.command.iter().chain(&c.args)).any(|w| w.starts_with("--hostname-override")) {
+        if containers.iter().flat_map(|c| c.command.iter().chain(&c.args)).any(|w| w.starts_with("--hostname-override"))
+        {
             return Ok(None);
         }
         let maps = self.snapshot.whole::<ConfigMap>()?;

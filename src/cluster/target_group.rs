@@ -275,11 +275,14 @@ impl Cluster {
             let ranges = service.map(|s| s.spec.loadBalancerSourceRanges.as_slice()).unwrap_or_default();
             let everyone = [Str::const_new("0.0.0.0/0")];
             let ranges = if ranges.is_empty() { &everyone[..] } else { ranges };
-            for target in &tables.target_healths.at(health.row.index).value.TargetHealthDescriptions {
-                let Some(port) = target.Target.Port else { continue };
-                let interface = match of_instance.get(target.Target.Id.as_str()) {
+            let targets = &tables.target_healths.at(health.row.index).value.TargetHealthDescriptions;
+            let mut targets: Vec<_> = targets.iter().map(|t| &t.Target).collect();
+            targets.sort_by(|a, b| (&a.Id, a.Port).cmp(&(&b.Id, b.Port)));
+            for target in targets {
+                let Some(port) = target.Port else { continue };
+                let interface = match of_instance.get(target.Id.as_str()) {
                     Some(row) => Some(*row),
-                    None => target.Target.Id.parse::<IpAddr>().ok().and_then(|a| self.network.interface_of(&vpc, a)),
+                    None => target.Id.parse::<IpAddr>().ok().and_then(|a| self.network.interface_of(&vpc, a)),
                 };
                 let Some(interface) = interface.map(|row| interfaces.at(row.index)) else { continue };
                 let mut ids: Vec<Str> = interface.value.Groups.iter().map(|g| g.GroupId.clone()).collect();
@@ -308,7 +311,7 @@ impl Cluster {
                     (ids, port),
                     ClientGap {
                         name: bound.name.clone(),
-                        target: target.Target.Id.clone(),
+                        target: target.Id.clone(),
                         port,
                         clients: shut.join(", ").into(),
                         groups: known.iter().map(|g| Link::new(g.row)).collect(),

@@ -71,8 +71,7 @@ impl Cluster {
 
     /// Instances that run for the cluster and are not in its node list, just launched ones aside.
     pub fn outsiders(&self) -> Known<Vec<&Arc<Worker>>> {
-        let outside: Vec<_> =
-            self.workers()?.iter().filter(|w| w.kind == "ec2" && !w.joined && !w.fresh).collect();
+        let outside: Vec<_> = self.workers()?.iter().filter(|w| w.kind == "ec2" && !w.joined && !w.fresh).collect();
         if !outside.is_empty() {
             self.snapshot.whole::<Node>()?;
         }

@@ -8,8 +8,8 @@ use std::sync::{Arc, OnceLock};
 
 use cel_core::{
     Activation, Ast, BinaryOp, CelType, CheckResult, CompileError, Env, EvalError, Expr as Node, FunctionDecl, MapKey,
-    MessageValue, OverloadDecl, Program, ProtoRegistry, ProtoTypeResolver, ResolvedProtoType, SpannedExpr, StructFieldValue,
-    Value as Cel,
+    MessageValue, OverloadDecl, Program, ProtoRegistry, ProtoTypeResolver, ResolvedProtoType, SpannedExpr,
+    StructFieldValue, Value as Cel,
 };
 
 use super::file::{Parameter, Rule};
@@ -557,11 +557,7 @@ fn presence_of_the_known(ast: Ast) -> Ast {
             return None;
         }
         let spanned = |node| Box::new(SpannedExpr::new(id, node, object.span.clone()));
-        let own = Node::Member {
-            expr: Box::new(object.clone()),
-            field: format!("{PRESENCE}{field}"),
-            optional: false,
-        };
+        let own = Node::Member { expr: Box::new(object.clone()), field: format!("{PRESENCE}{field}"), optional: false };
         match &object.node {
             Node::Member { expr, field, .. } => match presence(id, expr, field, types) {
                 Some(outer) => Some(Node::Binary { op: BinaryOp::And, left: spanned(outer), right: spanned(own) }),

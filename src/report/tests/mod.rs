@@ -106,7 +106,17 @@ fn pointing(evidence: Vec<Evidence>) -> Report {
 
 fn hop(at: &str, step: &str, verdict: Verdict, by: Option<&str>, code: Option<&'static str>) -> Hop {
     let by = by.map(str::to_owned);
-    Hop { at: at.to_owned(), step: step.to_owned(), verdict, by, code, note: None, spot: None, deciders: Vec::new(), dropped: None }
+    Hop {
+        at: at.to_owned(),
+        step: step.to_owned(),
+        verdict,
+        by,
+        code,
+        note: None,
+        spot: None,
+        deciders: Vec::new(),
+        dropped: None,
+    }
 }
 
 fn trace() -> Trace {
