@@ -37,7 +37,7 @@ derived! {
         mode: Str,
         /// The role of the node group, when its instances run with this other one.
         replaces: Str,
-        /// Whether EC2 may take the role; absent when its trust policy is not recorded.
+        /// Whether EC2 may take the role.
         trusted: Known<bool>,
         /// Whom it trusts instead.
         trusts: Str,

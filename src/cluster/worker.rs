@@ -60,6 +60,24 @@ derived! {
     }
 }
 
+impl Placement {
+    /// Where nodes of this kind are wanted and none is yet.
+    fn wanted(kind: &'static str, subnet: Row, groups: Vec<Link<SecurityGroup>>) -> Placement {
+        Placement {
+            kind: Str::const_new(kind),
+            subnet: Link::new(subnet),
+            groups,
+            public: false,
+            nodegroup: None,
+            nodeClass: None,
+            interface: None,
+            instances: Vec::new(),
+            nodes: Vec::new(),
+            idle: false,
+        }
+    }
+}
+
 impl Cluster {
     /// Every machine of the cluster. Instances that never joined count: they are the first symptom.
     pub fn workers(&self) -> Known<&[Arc<Worker>]> {
@@ -339,18 +357,9 @@ impl Cluster {
                 if runs_in(&placements, subnet.row, None) {
                     continue;
                 }
-                placements.push(Placement {
-                    kind: Str::const_new("auto"),
-                    subnet: Link::new(subnet.row),
-                    groups: self.group_links(groups.iter().map(Str::as_str)),
-                    public: subnet.MapPublicIpOnLaunch.unwrap_or(false),
-                    nodegroup: None,
-                    nodeClass: None,
-                    interface: None,
-                    instances: Vec::new(),
-                    nodes: Vec::new(),
-                    idle: false,
-                });
+                let groups = self.group_links(groups.iter().map(Str::as_str));
+                let public = subnet.MapPublicIpOnLaunch.unwrap_or(false);
+                placements.push(Placement { public, ..Placement::wanted("auto", subnet.row, groups) });
             }
         }
         let cluster_group =
@@ -360,18 +369,8 @@ impl Cluster {
                 if placements.iter().any(|p| p.kind == "fargate" && p.subnet.row == subnet.row) {
                     continue;
                 }
-                placements.push(Placement {
-                    kind: Str::const_new("fargate"),
-                    subnet: Link::new(subnet.row),
-                    groups: self.group_links([cluster_group.as_str()].into_iter()),
-                    public: false,
-                    nodegroup: None,
-                    nodeClass: None,
-                    interface: None,
-                    instances: Vec::new(),
-                    nodes: Vec::new(),
-                    idle: false,
-                });
+                let groups = self.group_links([cluster_group.as_str()].into_iter());
+                placements.push(Placement::wanted("fargate", subnet.row, groups));
             }
         }
         placements.into_iter().map(Arc::new).collect()

@@ -9,7 +9,7 @@ what an operation answers. None of this is a recording of AWS: it exercises the 
 
 Repeated reads are answered from memory, so that the client is timed and not moto. The paths below /_ are for tests:
   POST /_replay   {"GET /clusters/demo/addons": {...}}     answers of EKS, by method and path
-  POST /_fault    {"operation": "DescribeSubnets", "kind": "denied", "times": 1, "page": 2}
+  POST /_fault    {"operation": "DescribeSubnets", "kind": "denied", "times": 1}
                   kinds: denied throttled expired dropped hung; operation * is any; times 0 is for ever; {} ends it
   POST /_delay    {"milliseconds": 50}                     put before every answer
   POST /_page     {"items": 5}                             EC2 gives no more at once; 0 ends it
