@@ -1,13 +1,28 @@
-//! Embeds the rule files of `rules/`, and the words that redaction knows.
+//! Embeds the rule files of `rules/`, and the words that redaction knows; makes the man pages and completions.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
+use clap::{CommandFactory, ValueEnum};
+
+#[allow(dead_code)]
+#[path = "src/cli.rs"]
+mod cli;
+#[allow(dead_code)]
+#[path = "src/date.rs"]
+mod date;
+#[path = "src/fail_on.rs"]
+mod fail_on;
+
+use date::Date;
+use fail_on::FailOn;
+
 fn main() -> io::Result<()> {
     println!("cargo:rerun-if-changed=rules");
     println!("cargo:rerun-if-changed=src");
+    println!("cargo:rerun-if-env-changed=EKS_DOCTOR_DIST");
     let root = env::var("CARGO_MANIFEST_DIR").map_err(io::Error::other)?;
     let target = env::var("OUT_DIR").map_err(io::Error::other)?;
     let files = files(&Path::new(&root).join("rules"), "yaml")?;
@@ -26,7 +41,19 @@ fn main() -> io::Result<()> {
     }
     let lines = |words: BTreeSet<String>| words.into_iter().collect::<Vec<_>>().join("\n");
     fs::write(Path::new(&target).join("words.txt"), lines(words))?;
-    fs::write(Path::new(&target).join("names.txt"), lines(names))
+    fs::write(Path::new(&target).join("names.txt"), lines(names))?;
+    // Where a package takes them from; without it they stand beside what else the build makes.
+    dist(&env::var("EKS_DOCTOR_DIST").map_or_else(|_| Path::new(&target).join("dist"), PathBuf::from))
+}
+
+/// Writes a man page for each command, and a completion script for each shell.
+fn dist(folder: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    clap_mangen::generate_to(cli::Cli::command(), folder)?;
+    for shell in clap_complete::Shell::value_variants() {
+        clap_complete::generate_to(*shell, &mut cli::Cli::command(), "eks-doctor", folder)?;
+    }
+    Ok(())
 }
 
 /// The files of an extension below a folder, by path.

@@ -1,9 +1,8 @@
-//! The command line.
+//! The command line; `build.rs` reads this file too, for the man pages and completions.
 
 use std::path::PathBuf;
 
-use eks_doctor::config::FailOn;
-use eks_doctor::date::Date;
+use crate::{Date, FailOn};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 

@@ -16,15 +16,7 @@ pub const FILE: &str = "eks-doctor.yaml";
 /// Where its keys are described.
 const HELP: &str = "docs/configuration.md says what the file holds";
 
-/// The least severity that makes the exit code 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum FailOn {
-    Error,
-    Warning,
-    Info,
-    Never,
-}
+pub use crate::fail_on::FailOn;
 
 impl FailOn {
     /// Whether a finding this bad counts.

@@ -13,6 +13,7 @@ pub mod config;
 pub mod date;
 pub mod diagnostic;
 pub mod diff;
+mod fail_on;
 mod glob;
 pub mod network;
 pub mod permissions;
