@@ -8,7 +8,8 @@ use super::{Context, sum};
 use crate::diagnostic::{Report, Severity};
 use crate::snapshot::Snapshot;
 
-/// One command a line; what the baseline knows and what is suppressed is only counted.
+/// One command a line; what the baseline knows and what is suppressed is only counted. Warnings of the
+/// configuration have no place.
 pub fn github(report: &Report, snapshot: &Snapshot, context: &Context<'_>) -> String {
     let mut places = Places::new(snapshot);
     let mut out = String::new();
@@ -44,6 +45,9 @@ pub fn github(report: &Report, snapshot: &Snapshot, context: &Context<'_>) -> St
             let _ = write!(text, "\ndocs: {}", clean(&finding.docs));
         }
         let _ = writeln!(out, "::{command} {properties}title={}::{}", property(&finding.rule), data(&text));
+    }
+    for warning in &report.warnings {
+        let _ = writeln!(out, "::warning title=configuration::{}", data(&clean(warning)));
     }
     let _ = writeln!(out, "eks-doctor: {}", sum(report));
     out

@@ -11,11 +11,13 @@ use crate::network::Trace;
 use crate::snapshot::Snapshot;
 
 /// Errors and warnings fail their rule's case; advice and what the baseline knows or someone suppressed is told in
-/// `system-out`. A rule that could not be decided and found nothing is skipped.
+/// `system-out`. A rule that could not be decided and found nothing is skipped. Warnings of the configuration are the
+/// `system-err` of the first suite.
 pub fn junit(report: &Report, snapshot: &Snapshot, context: &Context<'_>) -> String {
     let mut places = super::place::Places::new(snapshot);
     let mut suites = String::new();
     let (mut all_tests, mut all_failures) = (0, 0);
+    let mut warnings: String = report.warnings.iter().map(|warning| format!("warning: {warning}\n")).collect();
     for issue in Issue::ALL {
         let mut rules: Vec<&str> =
             context.rules.iter().filter(|rule| rule.issue == issue).map(|rule| rule.id.as_str()).collect();
@@ -65,6 +67,9 @@ pub fn junit(report: &Report, snapshot: &Snapshot, context: &Context<'_>) -> Str
             } else {
                 writeln!(cases, "{head}>\n{body}    </testcase>")
             };
+        }
+        if !warnings.is_empty() {
+            let _ = writeln!(cases, "    <system-err>{}</system-err>", escape(&std::mem::take(&mut warnings)));
         }
         let _ = writeln!(
             suites,

@@ -124,6 +124,8 @@ pub fn sarif(report: &Report, snapshot: &Snapshot, context: &Context<'_>) -> Str
             "invocations": [{
                 "executionSuccessful": !snapshot.problems.iter().any(|p| p.gravity == Gravity::NotJson),
                 "toolExecutionNotifications": writer.notifications(),
+                "toolConfigurationNotifications": report.warnings.iter()
+                    .map(|warning| json!({"level": "warning", "message": Text::new(warning)})).collect::<Vec<_>>(),
             }],
             "results": results,
         }],

@@ -49,6 +49,7 @@ fn all() -> Report {
     quiet.evidence.clear();
     quiet.note = Some("the suppression is over".to_owned());
     report.findings.push(quiet);
+    report.warnings = vec!["eks-doctor.yaml:9: `<x>` fits nothing, 100%".to_owned()];
     report.compared = Some(Compared {
         file: "baseline.json".to_owned(),
         gone: vec![Gone {
@@ -90,6 +91,8 @@ fn sarif_is_valid_by_the_official_schema() {
         }
         assert_eq!(run["results"][0]["codeFlows"][0]["threadFlows"].as_array().unwrap().len(), 2);
         assert_eq!(run["results"][3]["suppressions"][0]["justification"], "a test");
+        let told = &run["invocations"][0]["toolConfigurationNotifications"];
+        assert_eq!(told[0]["message"]["text"], "eks-doctor.yaml:9: `<x>` fits nothing, 100%");
     }
     // The validator does find faults.
     assert!(!validator.is_valid(&serde_json::json!({"version": "2.1.0", "runs": [{"tool": {}}]})));
@@ -110,7 +113,8 @@ fn junit_is_valid_by_the_schema_of_jenkins() {
         Ok(run) => assert!(run.status.success(), "{}\n{text}", String::from_utf8_lossy(&run.stderr)),
         Err(error) => eprintln!("not validated, since xmllint cannot be run: {error}"),
     }
-    let heads: Vec<&str> = text.lines().filter(|l| l.contains("<test") || l.contains("<skipped")).collect();
+    let heads: Vec<&str> =
+        text.lines().filter(|l| ["<test", "<skipped", "<system-err"].iter().any(|t| l.contains(t))).collect();
     assert_snapshot!(heads.join("\n"), @r#"
     <testsuites name="eks-doctor" tests="5" failures="2" errors="0">
       <testsuite name="nodes-cannot-join" tests="2" failures="0" errors="0" skipped="2">
@@ -118,6 +122,7 @@ fn junit_is_valid_by_the_schema_of_jenkins() {
           <skipped message="needs ec2:DescribeRouteTables: not recorded"/>
         <testcase name="node-role-lacks-policy" classname="eks-doctor.nodes-cannot-join">
           <skipped message="needs iam:GetRole: AccessDenied"/>
+        <system-err>warning: eks-doctor.yaml:9: `&lt;x&gt;` fits nothing, 100%
       <testsuite name="pods-get-no-ip" tests="1" failures="1" errors="0" skipped="0">
         <testcase name="subnet-nearly-full" classname="eks-doctor.pods-get-no-ip">
       <testsuite name="dns-does-not-resolve" tests="2" failures="1" errors="0" skipped="0">
@@ -132,6 +137,7 @@ fn annotations() {
     assert_snapshot!(github(&all(), &snapshot(), &Context { rules: &rules, folder: "./a,b" }), @r#"
     ::error file=a%2Cb/aws/ec2/describe-network-acls.json,line=6,endLine=12,title=dns-blocked-by-network-acl::network ACL acl-0123456789abcdef0 rule 90 drops DNS answers to subnet-0aaa%0Awhy: a network ACL keeps no state, so the answers need a rule of their own; without it each lookup waits until it times out%0Afix: Delete ACL entry 90%0A  aws ec2 delete-network-acl-entry --network-acl-id acl-0123456789abcdef0 --egress --rule-number 90%0Adocs: https://docs.aws.amazon.com/vpc/latest/userguide/vpc-network-acls.html
     ::warning file=a%2Cb/aws/ec2/describe-network-acls.json,line=14,endLine=14,col=26,endColumn=31,title=subnet-nearly-full::network ACL acl-0123456789abcdef0 rule 90 drops DNS answers to subnet-0aaa%0Awhy: a network ACL keeps no state, so the answers need a rule of their own; without it each lookup waits until it times out%0Afix: Delete ACL entry 90%0A  aws ec2 delete-network-acl-entry --network-acl-id acl-0123456789abcdef0 --egress --rule-number 90%0Adocs: https://docs.aws.amazon.com/vpc/latest/userguide/vpc-network-acls.html
+    ::warning title=configuration::eks-doctor.yaml:9: `<x>` fits nothing, 100%25
     eks-doctor: 1 error, 2 warnings (84 passed, 3 skipped, 1 suppressed, 1 in the baseline)
     "#);
 }
@@ -194,6 +200,10 @@ fn a_comment() {
     ### Gone since baseline.json (1)
 
     - r: went
+
+    ### Configuration
+
+    - ⚠️ eks-doctor.yaml:9: &#96;&#60;x&#62;&#96; fits nothing, 100%
 
     ### Not checked (3), for want of
 
