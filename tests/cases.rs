@@ -188,11 +188,20 @@ fn unfit(command: &str) -> Option<&'static str> {
         Some("something was not filled in")
     } else if command.starts_with("aws ") && repeats_option(command) {
         Some("an option is given twice")
+    } else if lacks_region(command) {
+        Some("asks whatever Region is set")
     } else if command.contains("null") && !command.contains("\"null\"") && command.contains(" null") {
         Some("a value that is not there")
     } else {
         None
     }
+}
+
+/// IAM is the same in every Region.
+fn lacks_region(command: &str) -> bool {
+    let mut calls = command.split("aws ").skip(1).filter(|call| !call.starts_with("iam "));
+    // Words like `amazonaws ` and remarks are no calls.
+    command.starts_with("aws ") && calls.any(|call| call.contains(" --") && !call.contains("--region "))
 }
 
 /// The AWS CLI takes the last of two, so one of them is wrong.

@@ -1,9 +1,11 @@
-//! The fixtures that work: they are what the generator writes, and no rule has anything to say about them.
+//! The fixtures: they are what the generator writes, and no rule has anything to say about those that work.
 
 #![allow(clippy::unwrap_used)]
 
 mod change;
 mod estate;
+#[allow(dead_code)]
+mod run;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -57,6 +59,18 @@ fn names_and_addresses_of_a_big_estate_are_its_own() {
             }
         }
         assert!(!seen.is_empty());
+    }
+}
+
+/// The program's own text, as somebody sees it in a terminal of no colours.
+#[test]
+fn the_whole_report_of_each_fixture() {
+    for (name, _) in estate::fixtures() {
+        let ran = run::eks_doctor(&["check", "--snapshot", &format!("fixtures/{name}"), "--no-config"]);
+        assert_eq!(ran.code, i32::from(!name.starts_with("healthy")), "{name}: {}", ran.err);
+        insta::with_settings!({prepend_module_to_snapshot => false}, {
+            insta::assert_snapshot!(format!("report-{name}"), ran.out);
+        });
     }
 }
 

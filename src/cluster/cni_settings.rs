@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Cluster;
+use super::addons::{addon_values, default_of};
 use super::addresses::AddressPool;
 use super::capacity::max_pods;
 use super::cni::Cni;
@@ -11,7 +12,7 @@ use super::selector::selects;
 use super::version::Version;
 use crate::network::{Disposition, End, Flow};
 use crate::shape::ec2::{NetworkAcl, NetworkInterface, Subnet, tag};
-use crate::shape::eks::{Addon, Nodegroup};
+use crate::shape::eks::Nodegroup;
 use crate::shape::k8s::{Event, NetworkPolicy, Pod, SecurityGroupPolicy};
 use crate::shape::{Row, Str};
 use crate::snapshot::{Known, Missing, Rec};
@@ -41,18 +42,6 @@ const WEIGHTY: [&str; 12] = [
     "WARM_PREFIX_TARGET",
 ];
 
-/// What the add-on sets when nobody says otherwise; in an IPv6 cluster pods' addresses come from prefixes.
-fn default_of(name: &str, ipv6: bool) -> &'static str {
-    match name {
-        "ENABLE_PREFIX_DELEGATION" if ipv6 => "true",
-        "WARM_ENI_TARGET" | "WARM_PREFIX_TARGET" => "1",
-        "ENABLE_POD_ENI" | "ENABLE_PREFIX_DELEGATION" | "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG" => "false",
-        "AWS_VPC_K8S_CNI_EXTERNALSNAT" => "false",
-        "POD_SECURITY_GROUP_ENFORCING_MODE" => "strict",
-        _ => "",
-    }
-}
-
 impl Cluster {
     /// Settings that are on and that this version does not know.
     pub fn settings_too_new(&self, cni: &Cni<'_>) -> Known<Vec<Str>> {
@@ -70,40 +59,16 @@ impl Cluster {
             .collect())
     }
 
-    /// The VPC CNI as an EKS add-on; `None` when the add-ons were listed and it is not one.
-    pub fn cni_addon(&self) -> Known<Option<Rec<'_, Addon>>> {
-        let found = self.snapshot.tables.addons.iter().find(|a| {
-            a.addonName == "vpc-cni"
-                && (a.clusterName.is_empty() || self.name().is_empty() || a.clusterName == self.name())
-        });
-        match found {
-            Some(addon) => Ok(Some(addon)),
-            None if self.snapshot.has("eks:ListAddons") => {
-                let listed = self.snapshot.tables.addon_names.iter().any(|l| l.addons.iter().any(|a| a == "vpc-cni"));
-                if listed { Err(self.snapshot.missing("eks:DescribeAddon", Some("vpc-cni"))) } else { Ok(None) }
-            }
-            None => Err(self.snapshot.missing("eks:ListAddons", None)),
-        }
-    }
-
     /// Settings of the daemon set that the add-on's configuration does not hold.
     pub fn settings_beside_addon(&self, cni: &Cni<'_>) -> Known<Vec<Str>> {
         let Some(addon) = self.cni_addon()? else { return Ok(Vec::new()) };
-        let text = addon.value.configurationValues.trim();
-        // The add-on takes YAML as well as JSON; every JSON text is YAML.
-        let held: BTreeSet<String> = if text.is_empty() {
-            BTreeSet::new()
-        } else {
-            let values: serde_json::Value = serde_saphyr::from_str(text).map_err(|_| Missing {
-                read: "eks:DescribeAddon".to_owned(),
-                reason: "configurationValues of vpc-cni cannot be read".to_owned(),
-            })?;
-            let env = values.get("env").and_then(|e| e.as_object());
-            env.into_iter().flat_map(|e| e.keys().cloned()).collect()
-        };
+        let values = addon_values(addon.value).ok_or_else(|| Missing {
+            read: "eks:DescribeAddon".to_owned(),
+            reason: "configurationValues of vpc-cni cannot be read".to_owned(),
+        })?;
         Ok(WEIGHTY
             .iter()
-            .filter(|name| !held.contains(**name))
+            .filter(|name| values.get("env").and_then(|env| env.get(**name)).is_none())
             .filter_map(|name| Some((name, cni.setting(name)?)))
             .filter(|(name, value)| !value.eq_ignore_ascii_case(default_of(name, self.is_ipv6())))
             .map(|(name, value)| format!("{name}={value}").into())

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use super::Cluster;
+use super::addons::addon_values;
 use super::pods::ended;
 use super::selector::{covers, selects};
 use super::version::Version;
@@ -202,13 +203,6 @@ impl Cluster {
         seconds(created).is_some_and(|then| now - then < 120)
     }
 
-    /// The add-on of this name.
-    pub(super) fn addon(&self, name: &str) -> Option<Rec<'_, Addon>> {
-        let cluster = self.name();
-        let mut addons = self.snapshot.tables.addons.iter();
-        addons.find(|a| a.addonName == name && (a.clusterName == cluster || a.clusterName.is_empty()))
-    }
-
     pub(super) fn coredns_version(&self) -> Option<Version> {
         let deployment = self.coredns_deployment()?;
         Version::of_image(&deployment.value.spec.template.spec.containers.first()?.image)
@@ -260,7 +254,7 @@ impl Cluster {
             self.explain_pending(&mut state, pending.value, nodes.iter())?;
         }
         state.stuck = not_ready.iter().find_map(|p| stuck(p.value)).unwrap_or_default();
-        state.addonValues = addon.map(|a| settings_without(&a.value.configurationValues, &state)).unwrap_or_default();
+        state.addonValues = addon.map(|a| settings_without(a.value, &state)).unwrap_or_default();
         let maps = self.snapshot.whole::<ConfigMap>();
         let eks = container.is_some_and(|c| c.image.contains("/eks/coredns"));
         let creating = not_ready.iter().any(|p| waits_for_creation(p.value));
@@ -504,8 +498,8 @@ fn waits_for_creation(pod: &Pod) -> bool {
 
 /// The add-on's settings without the selector or affinity that keeps its pods away, with tolerations of the taints
 /// that do.
-fn settings_without(values: &str, state: &CoreDnsPods) -> Str {
-    let Ok(serde_json::Value::Object(mut settings)) = serde_json::from_str(values) else { return Str::default() };
+fn settings_without(addon: &Addon, state: &CoreDnsPods) -> Str {
+    let Some(mut settings) = addon_values(addon) else { return Str::default() };
     match state.unscheduled.as_str() {
         "selector" => {
             settings.remove(state.asked.as_str());

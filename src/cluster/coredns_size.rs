@@ -1,6 +1,7 @@
 //! Whether CoreDNS is large enough for its cluster.
 
 use super::Cluster;
+use super::addons::addon_values;
 use super::coredns::memory_limit;
 use crate::shape::k8s::{DaemonSet, Deployment, Node, Pod, Service};
 use crate::shape::{Link, Str, derived};
@@ -40,8 +41,7 @@ impl Cluster {
             words.any(|w| w.to_ascii_lowercase().contains("target=deployment/coredns"))
         });
         let addon = self.addon("coredns").is_some_and(|a| {
-            let values: Result<serde_json::Value, _> = serde_json::from_str(&a.value.configurationValues);
-            values.is_ok_and(|v| v["autoScaling"]["enabled"] == true)
+            addon_values(a.value).is_some_and(|v| v.get("autoScaling").is_some_and(|s| s["enabled"] == true))
         });
         let maps = &self.snapshot.tables.config_maps;
         let corefile: Option<&Str> = maps.get("kube-system/coredns").and_then(|m| m.value.data.get("Corefile"));

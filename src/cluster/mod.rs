@@ -2,6 +2,7 @@
 
 pub mod access;
 mod acl_gap;
+pub(crate) mod addons;
 pub mod addresses;
 pub mod backend;
 pub mod bootstrap;

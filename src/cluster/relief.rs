@@ -147,9 +147,11 @@ impl Cluster {
             }
         }
         if !already {
-            commands.push(Str::const_new(
-                "kubectl set env daemonset aws-node -n kube-system AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG=true ENI_CONFIG_LABEL_DEF=topology.kubernetes.io/zone",
-            ));
+            commands.push(
+                self.set_cni(
+                    "AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG=true ENI_CONFIG_LABEL_DEF=topology.kubernetes.io/zone",
+                ),
+            );
         }
         commands
     }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::command::{self, Options};
 use super::{World, list, map};
+use crate::cluster::addons;
 use crate::shape::Row;
 use crate::snapshot::TABLES;
 
@@ -14,18 +15,15 @@ impl World<'_> {
             _ if ["describe-", "get-", "list-"].iter().any(|verb| operation.starts_with(verb)) => Some(()),
             ("ec2", "authorize-security-group-ingress") => self.authorize(options, false),
             ("ec2", "authorize-security-group-egress") => self.authorize(options, true),
-            ("ec2", "create-network-acl-entry" | "replace-network-acl-entry" | "delete-network-acl-entry") => {
-                self.acl_entry(operation, options)
-            }
+            ("ec2", "create-network-acl-entry" | "delete-network-acl-entry") => self.acl_entry(operation, options),
             ("ec2", "create-route") => self.route(options, false),
             ("ec2", "replace-route") => self.route(options, true),
-            ("ec2", "associate-route-table" | "replace-route-table-association") => {
-                self.associate_route_table(operation, options)
-            }
+            ("ec2", "associate-route-table") => self.associate_route_table(options),
             ("ec2", "create-tags") => self.tags(options, true),
             ("ec2", "delete-tags") => self.tags(options, false),
             ("ec2", "modify-vpc-attribute") => self.vpc_attribute(options),
             ("ec2", "associate-vpc-cidr-block") => self.vpc_range(options),
+            ("ec2", "disassociate-vpc-cidr-block") => self.vpc_range_away(options),
             ("ec2", "modify-subnet-attribute") => {
                 options.only(&[
                     "subnet-id",
@@ -86,6 +84,7 @@ impl World<'_> {
                 }
                 Some(())
             }
+            ("eks", "update-addon") => self.update_cni_addon(options),
             ("eks", "create-access-entry") => self.create_access_entry(options),
             ("eks", "delete-access-entry") => self.delete_access_entry(options),
             _ => None,
@@ -186,18 +185,13 @@ impl World<'_> {
         let before = entries.len();
         let same = |entry: &Value| entry["RuleNumber"] == number && entry["Egress"] == egress;
         match operation {
-            // AWS refuses to make what is there, and to replace or delete what is not.
+            // AWS refuses to make what is there, and to delete what is not.
             "create-network-acl-entry" if entries.iter().any(same) => return None,
             "create-network-acl-entry" => {}
             _ => {
                 entries.retain(|entry| !same(entry));
-                if entries.len() == before {
-                    return None;
-                }
+                return (entries.len() < before).then_some(());
             }
-        }
-        if operation == "delete-network-acl-entry" {
-            return Some(());
         }
         let protocol = match options.one("protocol")? {
             "tcp" => "6",
@@ -260,39 +254,21 @@ impl World<'_> {
         Some(())
     }
 
-    fn associate_route_table(&mut self, operation: &str, options: &Options<'_>) -> Option<()> {
-        options.only(&["route-table-id", "subnet-id", "association-id"])?;
-        let to = options.one("route-table-id")?;
-        let mut moved = json!({
-            "Main": false, "RouteTableAssociationId": "rtbassoc-added", "RouteTableId": to,
-            "AssociationState": {"State": "associated"},
-        });
-        let (key, wanted) = match operation {
-            "associate-route-table" => ("SubnetId", options.one("subnet-id")?),
-            _ => ("RouteTableAssociationId", options.one("association-id")?),
-        };
+    fn associate_route_table(&mut self, options: &Options<'_>) -> Option<()> {
+        options.only(&["route-table-id", "subnet-id"])?;
+        let (to, subnet) = (options.one("route-table-id")?, options.one("subnet-id")?);
         let tables = TABLES.iter().find(|t| t.shape == "RouteTable")?.id;
-        let mut found = None;
         for index in 0..self.snapshot.tables.len(tables) {
             let table = self.object(Row { table: tables, index: index as u32 })?;
-            let associations = list(table, "Associations")?;
-            if let Some(at) = associations.iter().position(|a| a[key] == wanted) {
-                found = Some(associations.remove(at));
-                break;
-            }
-        }
-        match (operation, found) {
             // AWS refuses a second table for a subnet.
-            ("associate-route-table", None) => moved[key] = Value::from(wanted),
-            ("replace-route-table-association", Some(before)) => {
-                moved["Main"] = before["Main"].clone();
-                if let Some(subnet) = before.get("SubnetId") {
-                    moved["SubnetId"] = subnet.clone();
-                }
+            if list(table, "Associations")?.iter().any(|a| a["SubnetId"] == subnet) {
+                return None;
             }
-            _ => return None,
         }
-        list(self.find("RouteTable", to)?, "Associations")?.push(moved);
+        list(self.find("RouteTable", to)?, "Associations")?.push(json!({
+            "Main": false, "RouteTableAssociationId": "rtbassoc-added", "RouteTableId": to, "SubnetId": subnet,
+            "AssociationState": {"State": "associated"},
+        }));
         Some(())
     }
 
@@ -357,6 +333,25 @@ impl World<'_> {
         Some(())
     }
 
+    /// A range that no address of the VPC is in; AWS refuses others.
+    fn vpc_range_away(&mut self, options: &Options<'_>) -> Option<()> {
+        options.only(&["association-id"])?;
+        let id = options.one("association-id")?;
+        let vpcs = &self.snapshot.tables.vpcs;
+        let found = vpcs.iter().find_map(|vpc| {
+            let range = vpc.CidrBlockAssociationSet.iter().find(|range| range.AssociationId == id)?;
+            (range.CidrBlock != vpc.CidrBlock).then(|| (vpc.row, range.CidrBlock.parse::<ipnet::Ipv4Net>().ok()))
+        });
+        let (row, range) = found?;
+        let range = range?;
+        let mut subnets = self.snapshot.tables.subnets.iter();
+        if subnets.any(|s| s.CidrBlock.parse().is_ok_and(|s: ipnet::Ipv4Net| range.contains(&s))) {
+            return None;
+        }
+        list(self.object(row)?, "CidrBlockAssociationSet")?.retain(|range| range["AssociationId"] != id);
+        Some(())
+    }
+
     fn vpc_endpoint(&mut self, options: &Options<'_>) -> Option<()> {
         // Subnets would bring interfaces, and tables routes, of which nobody knows the addresses and ids.
         options.only(&[
@@ -400,6 +395,52 @@ impl World<'_> {
             names.push(Value::from(name));
             let policy = json!({"RoleName": role, "PolicyName": name, "PolicyDocument": document});
             self.added.insert(format!("aws/iam/get-role-policy/added-{}.json", self.added.len()), policy);
+        }
+        Some(())
+    }
+
+    /// Settings of aws-node in the configuration of its add-on. What else an add-on's configuration changes is not known.
+    fn update_cni_addon(&mut self, options: &Options<'_>) -> Option<()> {
+        options.only(&["cluster-name", "addon-name", "resolve-conflicts", "configuration-values"])?;
+        let name = options.one("addon-name").filter(|name| *name == "vpc-cni")?;
+        let (row, text) = match self.rows("Addon", &format!("{}/{name}", options.one("cluster-name")?)).as_slice() {
+            [row] => (*row, options.one("configuration-values")?),
+            _ => return None,
+        };
+        let old = addons::addon_values(self.snapshot.tables.addons.at(row.index).value)?;
+        let new: serde_json::Map<String, Value> = serde_json::from_str(text).ok()?;
+        let of_env = |values: &serde_json::Map<String, Value>| {
+            let mut values = values.clone();
+            (values.remove("env"), values)
+        };
+        let ((env, others), (_, others_before)) = (of_env(&new), of_env(&old));
+        if others != others_before {
+            return None;
+        }
+        self.object(row)?["configurationValues"] = Value::from(text);
+        let containers =
+            self.find("DaemonSet", "kube-system/aws-node")?.pointer_mut("/spec/template/spec/containers")?;
+        let there = list(containers.as_array_mut()?.iter_mut().find(|c| c["name"] == "aws-node")?, "env")?;
+        let ipv6 = there.iter().any(|e| e["name"] == "ENABLE_IPv6" && e["value"] == "true");
+        for (name, value) in env.as_ref()?.as_object()? {
+            let before = addons::held(&old, name).unwrap_or(addons::default_of(name, ipv6));
+            let entry = json!({"name": name, "value": value});
+            match there.iter_mut().find(|e| e["name"] == *name) {
+                // A value that kubectl gave stays (`--resolve-conflicts PRESERVE`).
+                Some(there) if there["value"] != before && there["value"] != *value => return None,
+                Some(there) => *there = entry,
+                None => there.push(entry),
+            }
+        }
+        // Without a value of its own, a setting has the add-on's.
+        for name in old.get("env").and_then(Value::as_object).into_iter().flatten().map(|(name, _)| name) {
+            if addons::held(&new, name).is_none() {
+                there.retain(|e| e["name"] != *name);
+                let default = addons::default_of(name, ipv6);
+                if !default.is_empty() {
+                    there.push(json!({"name": name, "value": default}));
+                }
+            }
         }
         Some(())
     }

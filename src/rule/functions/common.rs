@@ -7,7 +7,7 @@ use crate::cluster::worker::{Placement, Worker};
 use crate::shape::ec2::{self, SecurityGroup, Subnet, Vpc, tag};
 use crate::shape::eks;
 use crate::shape::k8s::Node;
-use crate::shape::{Described, Shape};
+use crate::shape::{Described, Shape, Str};
 
 const STR: Ty = Ty::Str;
 const KEY: &[(&str, Ty)] = &[("key", STR)];
@@ -43,12 +43,44 @@ pub(super) fn functions() -> Vec<Function> {
             "The cluster's VPC.",
             |c, _, _| Ok(c.snapshot.find::<Vpc>(&c.vpc_id()?)?.into()),
         ),
-        method::<eks::Cluster>("region", &[], STR, &[], "The Region, from the cluster's ARN.", |_, this, _| {
-            Ok(this.arn.split(':').nth(3).unwrap_or_default().into())
-        }),
+        method::<eks::Cluster>(
+            "region",
+            &[],
+            STR,
+            &[],
+            "The Region, from the cluster's ARN or the manifest; `<region>` when neither tells it.",
+            |c, _, _| {
+                let region = c.region_name();
+                Ok(if region.is_empty() { Str::const_new("<region>") } else { region }.into())
+            },
+        ),
         method::<eks::Cluster>("account", &[], STR, &[], "The account, from the cluster's ARN.", |_, this, _| {
             Ok(this.arn.split(':').nth(4).unwrap_or_default().into())
         }),
+        method::<eks::Cluster>(
+            "setCni",
+            &[("settings", Ty::Str)],
+            Ty::Str,
+            &[],
+            "The command that changes settings of aws-node (`NAME=value NAME-`): by the add-on where it holds them, else by kubectl.",
+            |c, _, a| Ok(c.set_cni(&text(a, 0)).into()),
+        ),
+        method::<eks::Cluster>(
+            "configureAddon",
+            &[("addon", Ty::Str), ("values", Ty::Str), ("conflicts", Ty::Str)],
+            Ty::Str,
+            &[],
+            "The command that gives an add-on these values (a JSON object) beside those that it has.",
+            |c, _, a| Ok(c.configure_addon(&text(a, 0), &text(a, 1), &text(a, 2)).into()),
+        ),
+        method::<eks::Cluster>(
+            "hasAddon",
+            &[("addon", Ty::Str)],
+            Ty::Bool,
+            &["eks:DescribeAddon"],
+            "Whether this is an EKS add-on of the cluster.",
+            |c, _, a| Ok(c.addon(&text(a, 0)).is_some().into()),
+        ),
         method::<eks::Cluster>("isIpv6", &[], Ty::Bool, &[], "Whether pods and nodes use IPv6.", |c, _, _| {
             Ok(c.is_ipv6().into())
         }),

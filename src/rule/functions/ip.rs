@@ -408,6 +408,14 @@ pub(super) fn functions() -> Vec<Function> {
             |c, _, _| Ok(c.settings_beside_addon(&cni(c)?)?.into()),
         ),
         method::<VpcCni>(
+            "adoptCommand",
+            &[],
+            Ty::Str,
+            &["k8s:daemonsets.apps", "eks:DescribeAddon"],
+            "The command that writes these settings into the add-on's configuration.",
+            |c, _, _| Ok(c.adopt_settings(&cni(c)?)?.into()),
+        ),
+        method::<VpcCni>(
             "addon",
             &[],
             Ty::List(&Ty::Object("Addon")),
