@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Cluster;
 use crate::shape::ec2::{AutoScalingGroup, Instance, LaunchTemplateVersion, Subnet, tag};
-use crate::shape::k8s::EC2NodeClass;
+use crate::shape::k8s::{EC2NodeClass, Node};
 use crate::shape::{Link, Str, derived};
 use crate::snapshot::Known;
 
@@ -17,8 +17,8 @@ derived! {
         instances: Vec<Link<Instance>>,
         nodeClass: Option<Link<EC2NodeClass>>,
         subnets: Vec<Link<Subnet>>,
-        /// Whether one of the instances is in the node list.
-        joined: bool,
+        /// Whether one of the instances is in the node list; absent when nobody read that.
+        joined: Option<bool>,
     }
 
     /// Machines of a group of one's own that lack the tag by which they belong to the cluster.
@@ -46,7 +46,7 @@ impl Cluster {
         // Clusters of one name in several Regions or accounts cannot be told apart by tags.
         let alone = tables.clusters.iter().filter(|c| c.name == name).count() == 1;
         let owned = format!("kubernetes.io/cluster/{name}");
-        let nodes = self.node_instances();
+        let nodes = self.snapshot.table::<Node>().ok().map(|_| self.node_instances());
         let mut strays: Vec<StrayNodes> = Vec::new();
         for instance in tables.instances.iter().filter(|i| alone && i.State.Name == "running" && !i.VpcId.is_empty()) {
             let tagged = |key: &str| tag(&instance.value.Tags, key);
@@ -60,11 +60,11 @@ impl Cluster {
             if !ours || !here || instance.VpcId == vpc {
                 continue;
             }
-            let joined = nodes.contains(instance.InstanceId.as_str());
+            let joined = nodes.as_ref().map(|nodes| nodes.contains(instance.InstanceId.as_str()));
             match strays.iter_mut().find(|s| s.vpc == instance.VpcId) {
                 Some(stray) => {
                     stray.instances.push(Link::new(instance.row));
-                    stray.joined |= joined;
+                    stray.joined = stray.joined.max(joined);
                 }
                 None => strays.push(StrayNodes {
                     vpc: instance.VpcId.clone(),
@@ -90,7 +90,7 @@ impl Cluster {
                     instances: Vec::new(),
                     nodeClass: Some(Link::new(class.row)),
                     subnets: subnets.iter().map(|s| Link::new(s.row)).collect(),
-                    joined: false,
+                    joined: Some(false),
                 });
             }
         }
