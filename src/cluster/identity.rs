@@ -262,6 +262,33 @@ impl Cluster {
         Ok(self.trusted(role, service, &["sts:AssumeRole"], &Context::default()))
     }
 
+    /// What the trust policy of the cluster's role lacks for EKS Auto Mode; empty when nothing
+    /// (<https://docs.aws.amazon.com/eks/latest/userguide/auto-cluster-iam-role.html>).
+    pub fn auto_mode_trust(&self) -> Known<Str> {
+        let eks = self.eks()?;
+        let role = self.role(&eks.value.roleArn)?;
+        let context =
+            Context::default().with("aws:SourceArn", &eks.arn).with("aws:SourceAccount", &self.account_id());
+        let trust = self.trusted(role, "eks.amazonaws.com", &["sts:AssumeRole", "sts:TagSession"], &context);
+        Ok(if trust.holds { Str::default() } else { trust.wanted })
+    }
+
+    /// The policies of EKS Auto Mode without whose permissions the cluster's role launches no nodes or gives them no
+    /// addresses.
+    pub fn auto_mode_lacks(&self) -> Known<Vec<Str>> {
+        let role = &self.eks()?.value.roleArn;
+        let mut lacking = Vec::new();
+        for (policy, action) in [
+            ("AmazonEKSComputePolicy", "ec2:RunInstances"),
+            ("AmazonEKSNetworkingPolicy", "ec2:AssignPrivateIpAddresses"),
+        ] {
+            if !self.may(role, action, "*", &Context::default())?.allowed() {
+                lacking.push(Str::const_new(policy));
+            }
+        }
+        Ok(lacking)
+    }
+
     fn pod_identity_trust(&self, role: Rec<'_, Role>, namespace: &str, name: &str) -> Trust {
         let mut context = Context::default()
             .with("aws:RequestTag/kubernetes-namespace", namespace)
