@@ -44,7 +44,7 @@ impl Cluster {
         let cluster = self.name();
         let mode = self.authentication_mode()?;
         let mut profiles: BTreeMap<Str, Vec<_>> = BTreeMap::new();
-        for profile in self.snapshot.table::<FargateProfile>()?.iter() {
+        for profile in self.answered::<FargateProfile>()?.iter() {
             let ours = profile.clusterName == cluster || profile.clusterName.is_empty();
             if ours && !profile.podExecutionRoleArn.is_empty() {
                 profiles.entry(profile.podExecutionRoleArn.clone()).or_default().push(profile);

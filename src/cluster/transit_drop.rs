@@ -53,7 +53,7 @@ impl Cluster {
             if hops[at].verdict == Verdict::Unknown {
                 continue;
             }
-            let Some((culprit, kind, why)) = self.transit_fault(hops, at, &subnet.CidrBlock) else { continue };
+            let Some((culprit, kind, why)) = self.transit_fault(hops, at, subnet.value) else { continue };
             let others = kind == "route" && !exit.apiOutside && self.leads_elsewhere(culprit);
             let command = self.transit_command(kind, culprit, &gateway, subnet.value);
             let drop = found.entry(culprit).or_insert_with(|| TransitDrop {
@@ -76,7 +76,7 @@ impl Cluster {
     }
 
     /// The object behind a blocked hop, the kind of the fault, and its words.
-    fn transit_fault(&self, hops: &[Hop], at: usize, nodes: &str) -> Option<(Row, &'static str, Str)> {
+    fn transit_fault(&self, hops: &[Hop], at: usize, from: &Subnet) -> Option<(Row, &'static str, Str)> {
         let hop = &hops[at];
         let row = |hop: &Hop| hop.deciders.first().copied().or(hop.spot.as_ref().map(|s| s.row));
         // The answer has left the wrong way: the table that sent it there lacks the route back.
@@ -86,7 +86,7 @@ impl Cluster {
         {
             let id = &self.snapshot.tables.route_tables.at(table.index).RouteTableId;
             let by = route.by.as_deref().unwrap_or_default();
-            let why = format!("route table {id} has no route back to the nodes ({nodes}): answers take {by}");
+            let why = format!("route table {id} has no route back to the nodes ({}): answers take {by}", from.CidrBlock);
             return Some((table, "back", Str::from(why)));
         }
         let kind = match hop.code {
@@ -97,7 +97,7 @@ impl Cluster {
         let note = hop.note.as_deref().or(hop.by.as_deref()).unwrap_or(&hop.step);
         let why = match kind {
             "route" => format!("transit gateway route table {} has no route to the internet (0.0.0.0/0)", hop.at),
-            "zone" => format!("transit gateway attachment {} {note}", hop.at),
+            "zone" => format!("transit gateway attachment {} has no subnet in {}", hop.at, from.AvailabilityZone),
             _ => format!("{} at {}: {note}", hop.step, hop.at),
         };
         Some((row(hop)?, kind, Str::from(why)))
