@@ -423,6 +423,13 @@ impl Cluster {
         if !role.auto {
             needed.push("ec2:DescribeInstances");
         }
+        // `bootstrap.sh` without endpoint and CA asks EKS for them.
+        let asks = |b: &super::bootstrap::Bootstrap| {
+            b.fault == "lookup" && b.instances.iter().any(|i| role.instances.contains(i))
+        };
+        if self.bootstraps().is_ok_and(|all| all.iter().any(|b| asks(b))) {
+            needed.push("eks:DescribeCluster");
+        }
         let mut lacking = Vec::new();
         for action in needed {
             if !self.may(&role.arn, action, "*", &super::policy::Context::default())?.allowed() {

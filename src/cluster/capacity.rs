@@ -96,6 +96,10 @@ impl Cluster {
 
     /// Windows nodes to which the control plane has given no addresses for pods, just launched ones aside.
     pub fn windows_nodes_without_addresses(&self) -> Known<Vec<Row>> {
+        // Another CNI has its own way to give them.
+        if self.cni()?.is_none() {
+            return Ok(Vec::new());
+        }
         let nodes = self.snapshot.table::<Node>()?;
         let offers = |n: &Node| {
             let amount = n.status.allocatable.get("vpc.amazonaws.com/PrivateIPv4Address");

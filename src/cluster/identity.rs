@@ -68,6 +68,11 @@ impl Cluster {
         }
     }
 
+    /// The ARN of something of EC2's in the cluster's account and Region.
+    pub fn ec2_arn(&self, resource: &str) -> String {
+        format!("arn:{}:ec2:{}:{}:{resource}", self.partition(), self.region_name(), self.account_id())
+    }
+
     /// The cluster's Region.
     pub fn region_name(&self) -> Str {
         let of_arn = self.eks().ok().and_then(|e| e.value.arn.split(':').nth(3).map(Str::new)).unwrap_or_default();
@@ -278,11 +283,11 @@ impl Cluster {
     pub fn auto_mode_lacks(&self) -> Known<Vec<Str>> {
         let role = &self.eks()?.value.roleArn;
         let mut lacking = Vec::new();
-        for (policy, action) in [
-            ("AmazonEKSComputePolicy", "ec2:RunInstances"),
-            ("AmazonEKSNetworkingPolicy", "ec2:AssignPrivateIpAddresses"),
+        for (policy, action, resource) in [
+            ("AmazonEKSComputePolicy", "ec2:RunInstances", "instance/i-0"),
+            ("AmazonEKSNetworkingPolicy", "ec2:AssignPrivateIpAddresses", "network-interface/eni-0"),
         ] {
-            if !self.may(role, action, "*", &Context::default())?.allowed() {
+            if !self.may(role, action, &self.ec2_arn(resource), &Context::default())?.allowed() {
                 lacking.push(Str::const_new(policy));
             }
         }

@@ -153,6 +153,18 @@ impl Cluster {
         }
     }
 
+    /// Whether an API server's address is that of another EKS cluster: it begins with an id of the cluster's own
+    /// (`https://<32 hexadecimal digits>.gr7.us-west-2.eks.amazonaws.com`). Other names may well lead here.
+    pub fn is_foreign(&self, endpoint: &str) -> Known<bool> {
+        let id = |endpoint: &str| {
+            let host = endpoint.trim().trim_start_matches("https://");
+            let id = host.split('.').next().unwrap_or_default().to_ascii_uppercase();
+            (id.len() == 32 && id.chars().all(|c| c.is_ascii_hexdigit())).then_some(id)
+        };
+        let Some(theirs) = id(endpoint) else { return Ok(false) };
+        Ok(id(&self.eks()?.value.endpoint).is_some_and(|ours| ours != theirs))
+    }
+
     /// The VPC's id.
     pub fn vpc_id(&self) -> Known<Str> {
         let eks = self.eks()?;

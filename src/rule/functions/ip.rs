@@ -695,7 +695,8 @@ pub(super) fn functions() -> Vec<Function> {
             &["iam:ListAttachedRolePolicies", "iam:GetPolicyVersion"],
             "Whether the cluster's role may give Windows nodes addresses for pods.",
             |c, this, _| {
-                let decision = c.may(&this.roleArn, "ec2:AssignPrivateIpAddresses", "*", &Context::default())?;
+                let interface = c.ec2_arn("network-interface/eni-0");
+                let decision = c.may(&this.roleArn, "ec2:AssignPrivateIpAddresses", &interface, &Context::default())?;
                 Ok(matches!(decision, Decision::Allowed).into())
             },
         ),

@@ -261,6 +261,14 @@ pub(super) fn functions() -> Vec<Function> {
             "What the trust policy of the cluster's role lacks for EKS Auto Mode; empty when nothing.",
             |c, _, _| Ok(c.auto_mode_trust()?.into()),
         ),
+        method::<eks::Cluster>(
+            "isForeign",
+            &[("endpoint", STR)],
+            Ty::Bool,
+            &[],
+            "Whether an API server's address is that of another EKS cluster.",
+            |c, _, a| Ok(c.is_foreign(&super::text(a, 0))?.into()),
+        ),
         method::<Deployment>("runsKarpenter", &[], Ty::Bool, &[], "Whether it is Karpenter.", |_, this, _| {
             Ok(karpenter(this.value).is_some().into())
         }),
@@ -274,16 +282,8 @@ pub(super) fn functions() -> Vec<Function> {
                 let Some(container) = karpenter(this.value) else { return Ok("".into()) };
                 let eks = c.eks()?;
                 let set = |name: &str| container.env.iter().find(|e| e.name == name).map(|e| e.value.as_str());
-                // The API server's name holds an id of its own: https://<id>.<...>.eks.amazonaws.com
-                let id = |endpoint: &str| {
-                    let host = endpoint.trim_start_matches("https://");
-                    let id = host.split('.').next().unwrap_or_default().to_ascii_uppercase();
-                    (id.len() == 32 && id.chars().all(|c| c.is_ascii_hexdigit())).then_some(id)
-                };
                 let endpoint = set("CLUSTER_ENDPOINT").unwrap_or_default();
-                if let (Some(theirs), Some(ours)) = (id(endpoint), id(&eks.endpoint))
-                    && theirs != ours
-                {
+                if c.is_foreign(endpoint)? {
                     return Ok(format!("CLUSTER_ENDPOINT {endpoint}").into());
                 }
                 Ok(match set("CLUSTER_NAME").filter(|name| !name.is_empty() && *name != eks.name) {
