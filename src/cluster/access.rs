@@ -8,7 +8,7 @@ use super::identity::role_name;
 use crate::shape::ec2::Instance;
 use crate::shape::eks::{AccessEntry, AccessEntryNames, Nodegroup};
 use crate::shape::iam::Role;
-use crate::shape::k8s::{ConfigMap, EC2NodeClass, Node};
+use crate::shape::k8s::{ConfigMap, EC2NodeClass, Node, NodeClass};
 use crate::shape::{Link, Row, Str, derived};
 use crate::snapshot::{Known, Missing};
 
@@ -22,6 +22,8 @@ derived! {
         nodes: Vec<Link<Node>>,
         nodegroups: Vec<Link<Nodegroup>>,
         nodeClasses: Vec<Link<EC2NodeClass>>,
+        /// Classes of EKS Auto Mode.
+        autoClasses: Vec<Link<NodeClass>>,
         /// Whether nodes have it or would be launched with it now.
         inUse: bool,
         /// Whether they are nodes of EKS Auto Mode.
@@ -51,6 +53,7 @@ derived! {
         instances: Vec<Link<Instance>>,
         nodegroups: Vec<Link<Nodegroup>>,
         nodeClasses: Vec<Link<EC2NodeClass>>,
+        autoClasses: Vec<Link<NodeClass>>,
         config: Option<Link<ConfigMap>>,
         mode: Str,
         inUse: bool,
@@ -62,13 +65,30 @@ derived! {
 /// A row of `mapRoles`.
 #[derive(Debug, Clone, Default, serde::Deserialize)]
 #[serde(default)]
-struct MapRole {
+pub(super) struct MapRole {
     rolearn: Option<String>,
     username: Option<String>,
     groups: Option<Vec<String>>,
 }
 
-enum AwsAuth {
+impl MapRole {
+    /// Whether the row is about this role: the authenticator compares lower-case ARNs and drops the path of the
+    /// caller's.
+    fn is_of(&self, arn: &str) -> bool {
+        self.rolearn.as_deref().unwrap_or_default().trim().to_lowercase() == plain_arn(arn)
+    }
+
+    fn in_group(&self, group: &str) -> bool {
+        self.groups.iter().flatten().any(|g| g == group)
+    }
+
+    /// Whether the row makes nodes of whoever comes with this role.
+    pub(super) fn maps_nodes_of(&self, arn: &str) -> bool {
+        self.is_of(arn) && self.in_group("system:nodes")
+    }
+}
+
+pub(super) enum AwsAuth {
     NotThere,
     Malformed(Row),
     Rows(Row, Vec<MapRole>),
@@ -86,28 +106,26 @@ fn account_of(arn: &str) -> &str {
     arn.split(':').nth(4).unwrap_or_default()
 }
 
-/// What `mapRoles` does for a role: the fault (`ok`) and the row's words. The authenticator compares lower-case ARNs
-/// and drops the path of the caller's (aws-iam-authenticator, `pkg/arn`, `pkg/mapper/configmap`).
+/// What `mapRoles` does for a role of machines: the fault (`ok`) and the row's words (aws-iam-authenticator, `pkg/arn`,
+/// `pkg/mapper/configmap`).
 fn in_map(rows: &[MapRole], arn: &str, windows: bool) -> (&'static str, Str) {
-    let wanted = plain_arn(arn);
-    let arn_of = |row: &MapRole| row.rolearn.clone().unwrap_or_default();
-    if let Some(row) = rows.iter().rev().find(|r| arn_of(r).trim().to_lowercase() == wanted) {
+    if let Some(row) = rows.iter().rev().find(|r| r.is_of(arn)) {
         let username = row.username.clone().unwrap_or_default();
         let groups = row.groups.clone().unwrap_or_default();
-        if !groups.iter().any(|g| g == "system:nodes") {
+        if !row.in_group("system:nodes") {
             return ("groups", Str::from(groups.join(", ")));
         }
         if !username.starts_with("system:node:") {
             return ("username", Str::from(username));
         }
-        if windows && !groups.iter().any(|g| g == "eks:kube-proxy-windows") {
+        if windows && !row.in_group("eks:kube-proxy-windows") {
             return ("windows", Str::from(groups.join(", ")));
         }
         return ("ok", Str::default());
     }
     let name = role_name(arn).to_lowercase();
     for row in rows {
-        let other = arn_of(row);
+        let other = row.rolearn.clone().unwrap_or_default();
         let fault = if role_name(&other).to_lowercase() == name {
             if other.contains(":instance-profile/") {
                 "profile"
@@ -137,13 +155,14 @@ struct Users {
     nodes: Vec<Link<Node>>,
     nodegroups: Vec<Link<Nodegroup>>,
     node_classes: Vec<Link<EC2NodeClass>>,
+    auto_classes: Vec<Link<NodeClass>>,
     in_use: bool,
     auto: bool,
     replaces: Str,
 }
 
 impl Cluster {
-    fn aws_auth(&self) -> Known<AwsAuth> {
+    pub(super) fn aws_auth(&self) -> Known<AwsAuth> {
         let Some(map) = self.snapshot.whole::<ConfigMap>()?.get("kube-system/aws-auth") else {
             return Ok(AwsAuth::NotThere);
         };
@@ -245,6 +264,17 @@ impl Cluster {
             user.node_classes.push(Link::new(class.row));
             user.in_use |= tables.node_pools.iter().any(|p| p.spec.template.spec.nodeClassRef.name == *name);
         }
+        for class in tables.node_classes.iter().filter(|c| self.auto_mode() && !c.spec.role.is_empty()) {
+            let role = self.arn_of_role(&class.spec.role);
+            let user = users.entry(Str::new(role_name(&role))).or_default();
+            user.arn = role;
+            user.auto = true;
+            user.auto_classes.push(Link::new(class.row));
+            user.in_use |= tables.node_pools.iter().any(|p| {
+                let used = &p.spec.template.spec.nodeClassRef;
+                used.kind == "NodeClass" && used.name == class.metadata.name
+            });
+        }
         if users.is_empty()
             && let Some(missing) = gap
         {
@@ -296,6 +326,7 @@ impl Cluster {
             nodes: user.nodes,
             nodegroups: user.nodegroups,
             nodeClasses: user.node_classes,
+            autoClasses: user.auto_classes,
             inUse: user.in_use,
             auto: user.auto,
             mapping: Str::const_new(mapping),
@@ -310,7 +341,7 @@ impl Cluster {
     }
 
     /// Whether an access entry lets the role's nodes in.
-    fn entry_of(&self, arn: &str) -> (&'static str, Option<Link<AccessEntry>>) {
+    pub(super) fn entry_of(&self, arn: &str) -> (&'static str, Option<Link<AccessEntry>>) {
         let tables = &self.snapshot.tables;
         let cluster = self.name();
         let same = |other: &str| other.eq_ignore_ascii_case(arn);
@@ -378,6 +409,7 @@ impl Cluster {
             instances: missing.iter().flat_map(|r| r.instances.clone()).collect(),
             nodegroups: missing.iter().flat_map(|r| r.nodegroups.clone()).collect(),
             nodeClasses: missing.iter().flat_map(|r| r.nodeClasses.clone()).collect(),
+            autoClasses: missing.iter().flat_map(|r| r.autoClasses.clone()).collect(),
             config: first.config,
             mode: first.mode.clone(),
             inUse: missing.iter().any(|r| r.inUse),
@@ -390,6 +422,13 @@ impl Cluster {
         let mut needed = vec!["ecr:GetAuthorizationToken", "ecr:BatchGetImage"];
         if !role.auto {
             needed.push("ec2:DescribeInstances");
+        }
+        // `bootstrap.sh` without endpoint and CA asks EKS for them.
+        let asks = |b: &super::bootstrap::Bootstrap| {
+            b.fault == "lookup" && b.instances.iter().any(|i| role.instances.contains(i))
+        };
+        if self.bootstraps().is_ok_and(|all| all.iter().any(|b| asks(b))) {
+            needed.push("eks:DescribeCluster");
         }
         let mut lacking = Vec::new();
         for action in needed {

@@ -44,6 +44,9 @@ derived! {
         reservedPrefixes: Option<i64>,
         /// Whether any range is kept for prefixes (`GetSubnetCidrReservations`).
         reserved: Option<bool>,
+        /// Ranges that reservations keep from automatic assignment, and the reservations' ids.
+        withheld: Str,
+        withheldBy: Vec<Str>,
         /// /28 blocks in which single addresses stand, so that no prefix fits.
         scattered: i64,
         /// All /28 blocks.
@@ -465,6 +468,11 @@ impl Cluster {
                 }
             }
         }
+        let withheld: Vec<_> = reservations
+            .iter()
+            .flat_map(|r| &r.value.SubnetIpv4CidrReservations)
+            .filter(|r| r.ReservationType == "explicit")
+            .collect();
         let mut holders: Vec<(i64, &str)> = holders.into_iter().map(|(what, count)| (count, what)).collect();
         holders.sort_by(|a, b| b.cmp(a));
         let alternative = cni
@@ -494,6 +502,8 @@ impl Cluster {
             largestType: draft.largest,
             reservedPrefixes: (seen && reservations.is_some()).then_some(kept),
             reserved: reservations.is_some().then_some(any),
+            withheld: Str::from(withheld.iter().map(|r| r.Cidr.as_str()).collect::<Vec<_>>().join(", ")),
+            withheldBy: withheld.iter().map(|r| r.SubnetCidrReservationId.clone()).collect(),
             scattered: single.len() as i64,
             blocks: cidr.filter(|c| c.prefix_len() <= 28).map_or(0, |c| 1_i64 << (28 - c.prefix_len())),
             freePrefixes: cidr.filter(|_| seen).map(|c| free_blocks(c, taken.into_iter())),

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::Cluster;
+use super::addresses::minutes;
 use super::user_data::decode;
 use super::worker::Worker;
 use crate::shape::ec2::{AutoScalingGroup, Instance, LaunchTemplateVersion, tag};
@@ -28,13 +29,18 @@ derived! {
         /// `none`, `bootstrap.sh`, `nodeadm`, `bottlerocket`, `windows`, or `unreadable`.
         style: Str,
         /// What is wrong with it: `none`, `nothing` (nothing joins), `cluster` (another cluster's name), `endpoint`
-        /// (another cluster's), `incomplete` (nodeadm without what it needs), `family` (IPv4 in an IPv6 cluster),
-        /// `lookup` (has to ask EKS for the endpoint), `format` (EKS cannot merge it with its own).
+        /// (another cluster's), `incomplete` (nodeadm without what it needs), `flag` (one that this Kubernetes no longer
+        /// knows), `family` (IPv4 in an IPv6 cluster), `lookup` (has to ask EKS for the endpoint), `format` (EKS cannot
+        /// merge it with its own).
         fault: Str,
         /// What it says.
         found: Str,
         instances: Vec<Link<Instance>>,
         nodes: Vec<Link<Node>>,
+        /// Whether machines have joined that were launched since this version of the template was made.
+        works: bool,
+        /// What is wrong with the exceptions of the proxy that it sets for the kubelet; empty without a proxy.
+        proxyLacks: Str,
     }
 }
 
@@ -47,6 +53,8 @@ struct Said {
     authority: bool,
     family: String,
     cidr: String,
+    /// The arguments of `bootstrap.sh`.
+    words: Vec<String>,
 }
 
 /// The text after `key` up to the end of the line, quotes and blanks aside.
@@ -69,8 +77,8 @@ fn read(text: &str) -> Said {
             cluster: setting(after, "name:"),
             endpoint: setting(after, "apiServerEndpoint:"),
             authority: after.contains("certificateAuthority"),
-            family: String::new(),
             cidr: setting(after, "cidr:"),
+            ..Said::default()
         };
     }
     if let Some(call) = lines.iter().find_map(|l| l.split_once("bootstrap.sh").map(|(_, rest)| rest)) {
@@ -91,6 +99,7 @@ fn read(text: &str) -> Said {
             authority: words.contains(&"--b64-cluster-ca"),
             family: after("--ip-family"),
             cidr: after("--service-ipv6-cidr"),
+            words: words.iter().map(|w| (*w).to_owned()).collect(),
         };
     }
     if text.contains("settings.kubernetes") {
@@ -119,6 +128,41 @@ fn read(text: &str) -> Said {
     // Something else may join: other tools that are named, or a script that is fetched.
     let other = ["nodeadm", "kubelet", "curl ", "wget ", "aws s3", "include", "ansible", "cloud-config", "salt"];
     Said { style: if other.iter().any(|w| text.contains(w)) { "unreadable" } else { "none" }, ..Said::default() }
+}
+
+/// A flag of `bootstrap.sh` or of the kubelet with which neither starts any more: dockershim's since Kubernetes 1.24,
+/// `--container-runtime` of the kubelet since 1.27.
+fn gone_flag(words: &[String], minor: u32) -> Option<String> {
+    let mut pairs = words.iter().enumerate().map(|(i, w)| (w.as_str(), words.get(i + 1).map_or("", String::as_str)));
+    pairs.find_map(|(word, next)| {
+        let (flag, value) = word.split_once('=').unwrap_or((word, next));
+        let gone = match flag {
+            "--container-runtime" if word.contains('=') => minor >= 27,
+            "--container-runtime" => minor >= 24 && value.starts_with("docker"),
+            "--network-plugin" | "--cni-conf-dir" | "--cni-bin-dir" => minor >= 24,
+            _ => false,
+        };
+        gone.then(|| if word.contains('=') { word.to_owned() } else { format!("{flag} {value}") })
+    })
+}
+
+/// What is wrong with the exceptions of a proxy: programs of the node that take the proxy to the instance's metadata get
+/// neither identity nor credentials. Bottlerocket makes this exception by itself.
+fn proxy_lacks(text: &str) -> &'static str {
+    let lines = || text.lines().map(str::trim).filter(|l| !l.starts_with('#'));
+    let low: String = lines().map(|l| l.to_ascii_lowercase() + "\n").collect();
+    // A variable of the script alone is gone when the kubelet starts; containerd asks no metadata.
+    let lasting = ["kubelet.service.d", "/etc/environment", "/etc/sysconfig/kubelet", "defaultenvironment"];
+    let has = |words: &[&str]| words.iter().any(|w| low.contains(w));
+    if has(&["settings.network", "settings.kubernetes"]) || !has(&lasting) || !has(&["https_proxy=", "http_proxy="]) {
+        ""
+    } else if !low.contains("no_proxy") {
+        "without NO_PROXY"
+    } else if low.contains("169.254") {
+        ""
+    } else {
+        "without 169.254.169.254 (instance metadata) in NO_PROXY"
+    }
 }
 
 /// What EKS cannot merge with the user data that it adds: for Amazon Linux it takes MIME messages, for Bottlerocket
@@ -237,7 +281,19 @@ impl Cluster {
             found: Str::from(found),
             instances: workers.iter().filter_map(|w| w.instance).collect(),
             nodes: workers.iter().filter_map(|w| w.node).collect(),
+            works: self.joined_since(template.value, &workers),
+            proxyLacks: Str::const_new(text.as_deref().map_or("", proxy_lacks)),
         }
+    }
+
+    /// Whether one of the machines has joined that was launched since the version of the template was made.
+    fn joined_since(&self, template: &LaunchTemplateVersion, workers: &[&Arc<Worker>]) -> bool {
+        let made = minutes(&template.CreateTime);
+        workers.iter().filter(|w| w.joined).any(|worker| {
+            let instance = worker.instance.map(|i| self.snapshot.tables.instances.at(i.row.index));
+            let launched = instance.and_then(|i| minutes(&i.value.LaunchTime));
+            made.zip(launched).is_none_or(|(made, launched)| launched + 5 >= made)
+        })
     }
 
     /// Whether machines that have not joined run an image that takes the node's name from the DHCP domain name: AL2
@@ -290,6 +346,10 @@ impl Cluster {
             let lacking: Vec<&str> = lacking.iter().filter(|l| l.1).map(|l| l.0).collect();
             return ("incomplete", lacking.join(", "));
         }
+        let minor = self.eks().ok().and_then(|e| super::version::Version::parse(&e.value.version)).map_or(0, |v| v.1);
+        if let Some(flag) = gone_flag(&said.words, minor) {
+            return ("flag", flag);
+        }
         if self.is_ipv6() {
             if said.style == "bootstrap.sh" && said.family != "ipv6" && !said.family.contains('$') {
                 return ("family", String::new());
@@ -320,5 +380,28 @@ mod tests {
             "apiVersion: node.eks.aws/v1alpha1\nkind: NodeConfig\nspec:\n  cluster:\n    name: a\n    apiServerEndpoint: https://x\n    certificateAuthority: Q\n    cidr: 10.100.0.0/16\n",
         );
         assert_eq!((said.style, said.cluster.as_str(), said.cidr.as_str()), ("nodeadm", "a", "10.100.0.0/16"));
+    }
+
+    #[test]
+    fn flags_that_are_gone() {
+        let gone = |call: &str, minor| gone_flag(&read(&format!("/etc/eks/bootstrap.sh a {call}\n")).words, minor);
+        assert_eq!(gone("--container-runtime dockerd", 30).as_deref(), Some("--container-runtime dockerd"));
+        assert_eq!(gone("--container-runtime containerd", 30), None);
+        assert_eq!(gone("--container-runtime dockerd", 23), None);
+        let remote = "--kubelet-extra-args '--node-labels=a=b --container-runtime=remote'";
+        assert_eq!(gone(remote, 27).as_deref(), Some("--container-runtime=remote"));
+        assert_eq!(gone("--kubelet-extra-args '--max-pods=110'", 33), None);
+    }
+
+    #[test]
+    fn proxies_need_exceptions() {
+        let unit = |lines: &str| format!("cat <<EOF > /etc/systemd/system/kubelet.service.d/proxy.conf\n{lines}\nEOF\n");
+        assert_eq!(proxy_lacks(&unit("Environment=\"HTTPS_PROXY=http://p:3128\"")), "without NO_PROXY");
+        assert!(proxy_lacks(&unit("HTTPS_PROXY=http://p:3128\nNO_PROXY=localhost,.internal")).starts_with("without 169.254"));
+        assert_eq!(proxy_lacks(&unit("HTTPS_PROXY=http://p:3128\nno_proxy=localhost,169.254.169.254")), "");
+        assert_eq!(proxy_lacks("> /etc/systemd/system/containerd.service.d/proxy.conf\nHTTPS_PROXY=http://p:3128\n"), "");
+        assert_eq!(proxy_lacks("export HTTPS_PROXY=http://p:3128\nyum install -y jq\n"), "");
+        assert_eq!(proxy_lacks("[settings.network]\nhttps-proxy = \"p:3128\"\n"), "");
+        assert_eq!(proxy_lacks("#!/bin/bash\n# HTTPS_PROXY=x\n"), "");
     }
 }

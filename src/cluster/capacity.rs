@@ -94,6 +94,27 @@ impl Cluster {
         Limits::of(found.value).ok_or_else(|| self.snapshot.missing("ec2:DescribeInstanceTypes", Some(instance_type)))
     }
 
+    /// Windows nodes to which the control plane has given no addresses for pods, just launched ones aside.
+    pub fn windows_nodes_without_addresses(&self) -> Known<Vec<Row>> {
+        // Another CNI has its own way to give them.
+        if self.cni()?.is_none() {
+            return Ok(Vec::new());
+        }
+        let nodes = self.snapshot.table::<Node>()?;
+        let offers = |n: &Node| {
+            let amount = n.status.allocatable.get("vpc.amazonaws.com/PrivateIPv4Address");
+            amount.and_then(|a| a.as_int()).is_some_and(|a| a > 0)
+        };
+        let workers = self.workers()?.iter().filter(|w| w.kind == "ec2" && w.joined && w.ready && !w.fresh);
+        let rows = workers.filter_map(|w| w.node).map(|n| n.row);
+        Ok(rows
+            .filter(|row| {
+                let node = nodes.at(row.index).value;
+                node.status.nodeInfo.operatingSystem == "windows" && !offers(node)
+            })
+            .collect())
+    }
+
     /// The cluster's Linux nodes on EC2 that the VPC CNI serves.
     pub fn cni_workers(&self) -> Known<Vec<&Arc<Worker>>> {
         if self.cni()?.is_none() {

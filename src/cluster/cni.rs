@@ -4,9 +4,14 @@ use std::collections::BTreeMap;
 
 use super::Cluster;
 use super::version::Version;
-use crate::shape::Str;
-use crate::shape::k8s::DaemonSet;
+use crate::shape::k8s::{Condition, DaemonSet, Node};
+use crate::shape::{Row, Str};
 use crate::snapshot::{Known, Rec};
+
+/// What is in the names of daemon sets that give pods their network.
+const CNIS: &[&str] = &[
+    "aws-node", "cilium", "calico", "canal", "antrea", "weave", "flannel", "kube-router", "ovn", "romana", "multus", "cni",
+];
 
 /// The VPC CNI of the cluster.
 #[derive(Debug, Clone)]
@@ -72,6 +77,35 @@ impl Cluster {
         };
         let env = container.env.iter().map(|e| (e.name.as_str(), e.value.as_str())).collect();
         Ok(Some(Cni { daemon_set, version: Version::of_image(&container.image), env }))
+    }
+
+    /// Nodes on EC2 that wait for a CNI, when no daemon set looks like one: EKS installs none where a cluster is made
+    /// without its default add-ons (`bootstrapSelfManagedAddons`).
+    pub fn nodes_without_cni(&self) -> Known<Vec<Row>> {
+        let sets = self.snapshot.whole::<DaemonSet>()?;
+        let named = |name: &str| CNIS.iter().any(|cni| name.contains(cni));
+        if self.auto_mode() || sets.iter().any(|s| named(&s.metadata.name)) {
+            return Ok(Vec::new());
+        }
+        self.snapshot.whole::<Node>()?;
+        let workers: Vec<_> = self.workers()?.iter().filter(|w| w.kind == "ec2" && w.joined).collect();
+        if workers.iter().any(|w| w.ready) {
+            return Ok(Vec::new());
+        }
+        let waits = |node: &Node| {
+            let mut conditions = node.status.conditions.iter().filter(|c| c.r#type == "Ready" && c.status != "True");
+            let said = |c: &Condition| c.message.contains("NetworkPluginNotReady") || c.message.contains("cni");
+            conditions.any(said) && !self.is_new(&node.metadata.creationTimestamp)
+        };
+        let nodes = &self.snapshot.tables.nodes;
+        let rows = workers.iter().filter_map(|w| w.node).map(|n| n.row);
+        Ok(rows.filter(|row| waits(nodes.at(row.index).value)).collect())
+    }
+
+    /// Whether nodes run the agent that hands out Pod Identity credentials; in Auto Mode it is part of them.
+    pub fn pod_identity_agent_runs(&self) -> Known<bool> {
+        let sets = self.snapshot.table::<DaemonSet>()?;
+        Ok(self.auto_mode() || sets.iter().any(|s| s.metadata.name.starts_with("eks-pod-identity-agent")))
     }
 
     /// Whether EKS Auto Mode runs the nodes.

@@ -126,12 +126,7 @@ impl Cluster {
     /// What aws-node may not do as `role`, of what pods' addresses depend on (`needed`) or of what it does besides.
     pub fn cni_lacks(&self, role: &str, needed: bool) -> Known<Vec<Str>> {
         let Some(cni) = self.cni()? else { return Ok(Vec::new()) };
-        let interface = format!(
-            "arn:{}:ec2:{}:{}:network-interface/eni-0",
-            self.partition(),
-            self.region_name(),
-            self.account_id()
-        );
+        let interface = self.ec2_arn("network-interface/eni-0");
         let mut lacking = Vec::new();
         for action in actions(&cni, self.is_ipv6(), needed) {
             let resource = if action.contains(":Describe") { "*" } else { interface.as_str() };

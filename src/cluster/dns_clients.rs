@@ -8,7 +8,7 @@ use super::dns_path::{Client, SAMPLES, sample};
 use super::pods::{PodClass, PodKind, ended};
 use super::worker::Worker;
 use crate::network::End;
-use crate::shape::k8s::Pod;
+use crate::shape::k8s::{Pod, SecurityGroupPolicy};
 use crate::shape::{Row, Str};
 use crate::snapshot::{Known, Rec};
 
@@ -159,17 +159,18 @@ impl Cluster {
         }
     }
 
-    /// The SecurityGroupPolicies that select a pod.
+    /// The names of the SecurityGroupPolicies that select a pod.
     fn pod_group_policies(&self, pod: Option<Rec<'_, Pod>>) -> Vec<String> {
         let Some(pod) = pod else { return Vec::new() };
-        self.snapshot
-            .tables
-            .security_group_policies
-            .iter()
-            .filter(|p| p.metadata.namespace == pod.metadata.namespace)
-            .filter(|p| p.spec.podSelector.as_ref().is_some_and(|s| super::selector::selects(s, &pod.metadata.labels)))
-            .map(|p| format!("{}/{}", p.metadata.namespace, p.metadata.name))
-            .collect()
+        self.group_policies_of(pod).map(|p| format!("{}/{}", p.metadata.namespace, p.metadata.name)).collect()
+    }
+
+    /// The SecurityGroupPolicies that select a pod.
+    pub(super) fn group_policies_of<'a>(&'a self, pod: Rec<'a, Pod>) -> impl Iterator<Item = Rec<'a, SecurityGroupPolicy>> {
+        let policies = self.snapshot.tables.security_group_policies.iter();
+        policies.filter(move |p| p.metadata.namespace == pod.value.metadata.namespace).filter(move |p| {
+            p.spec.podSelector.as_ref().is_some_and(|s| super::selector::selects(s, &pod.value.metadata.labels))
+        })
     }
 }
 

@@ -68,6 +68,11 @@ impl Cluster {
         }
     }
 
+    /// The ARN of something of EC2's in the cluster's account and Region.
+    pub fn ec2_arn(&self, resource: &str) -> String {
+        format!("arn:{}:ec2:{}:{}:{resource}", self.partition(), self.region_name(), self.account_id())
+    }
+
     /// The cluster's Region.
     pub fn region_name(&self) -> Str {
         let of_arn = self.eks().ok().and_then(|e| e.value.arn.split(':').nth(3).map(Str::new)).unwrap_or_default();
@@ -260,6 +265,33 @@ impl Cluster {
     pub fn service_trust(&self, role: &str, service: &str) -> Known<Trust> {
         let role = self.role(role)?;
         Ok(self.trusted(role, service, &["sts:AssumeRole"], &Context::default()))
+    }
+
+    /// What the trust policy of the cluster's role lacks for EKS Auto Mode; empty when nothing
+    /// (<https://docs.aws.amazon.com/eks/latest/userguide/auto-cluster-iam-role.html>).
+    pub fn auto_mode_trust(&self) -> Known<Str> {
+        let eks = self.eks()?;
+        let role = self.role(&eks.value.roleArn)?;
+        let context =
+            Context::default().with("aws:SourceArn", &eks.arn).with("aws:SourceAccount", &self.account_id());
+        let trust = self.trusted(role, "eks.amazonaws.com", &["sts:AssumeRole", "sts:TagSession"], &context);
+        Ok(if trust.holds { Str::default() } else { trust.wanted })
+    }
+
+    /// The policies of EKS Auto Mode without whose permissions the cluster's role launches no nodes or gives them no
+    /// addresses.
+    pub fn auto_mode_lacks(&self) -> Known<Vec<Str>> {
+        let role = &self.eks()?.value.roleArn;
+        let mut lacking = Vec::new();
+        for (policy, action, resource) in [
+            ("AmazonEKSComputePolicy", "ec2:RunInstances", "instance/i-0"),
+            ("AmazonEKSNetworkingPolicy", "ec2:AssignPrivateIpAddresses", "network-interface/eni-0"),
+        ] {
+            if !self.may(role, action, &self.ec2_arn(resource), &Context::default())?.allowed() {
+                lacking.push(Str::const_new(policy));
+            }
+        }
+        Ok(lacking)
     }
 
     fn pod_identity_trust(&self, role: Rec<'_, Role>, namespace: &str, name: &str) -> Trust {

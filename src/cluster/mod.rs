@@ -23,6 +23,7 @@ pub mod dns_path;
 pub mod end;
 pub mod eniconfig;
 pub mod far_side;
+pub mod fargate_role;
 pub mod identity;
 pub mod ingress;
 pub mod network_policy;
@@ -45,6 +46,7 @@ pub mod stray;
 pub mod subnet_choice;
 pub mod target_group;
 pub mod targets;
+pub mod transit_drop;
 mod unused;
 pub mod user_data;
 pub mod version;
@@ -150,6 +152,18 @@ impl Cluster {
             Ok(eks) => eks.name.clone(),
             Err(_) => self.snapshot.manifest.cluster.as_deref().map(Str::new).unwrap_or_default(),
         }
+    }
+
+    /// Whether an API server's address is that of another EKS cluster: it begins with an id of the cluster's own
+    /// (`https://<32 hexadecimal digits>.gr7.us-west-2.eks.amazonaws.com`). Other names may well lead here.
+    pub fn is_foreign(&self, endpoint: &str) -> Known<bool> {
+        let id = |endpoint: &str| {
+            let host = endpoint.trim().trim_start_matches("https://");
+            let id = host.split('.').next().unwrap_or_default().to_ascii_uppercase();
+            (id.len() == 32 && id.chars().all(|c| c.is_ascii_hexdigit())).then_some(id)
+        };
+        let Some(theirs) = id(endpoint) else { return Ok(false) };
+        Ok(id(&self.eks()?.value.endpoint).is_some_and(|ours| ours != theirs))
     }
 
     /// The VPC's id.

@@ -57,6 +57,8 @@ derived! {
         needs: bool,
         /// Whether nothing runs here and nothing is wanted here now.
         idle: bool,
+        /// Whether the nodes' user data names a proxy.
+        proxy: bool,
     }
 
     /// An endpoint that takes calls which nodes need.
@@ -220,10 +222,9 @@ impl Cluster {
             let main = table.is_some_and(|t| !t.value.Associations.iter().any(|a| a.SubnetId == subnet.SubnetId));
             let Way { mut kind, why, nat, target, to_nat } = self.exit_of(&subnet.SubnetId, table.map(|t| t.value));
             let user_data = template.and_then(|t| decode(&t.value.LaunchTemplateData.UserData));
-            if kind == "none"
-                && (user_data.is_some_and(|text| names_proxy(&text))
-                    || class.is_some_and(|c| names_proxy(&c.value.spec.userData)))
-            {
+            let proxy = user_data.is_some_and(|text| names_proxy(&text))
+                || class.is_some_and(|c| names_proxy(&c.value.spec.userData));
+            if kind == "none" && proxy {
                 kind = "unverifiable";
             }
             let first = exits.iter().find(|x| !target.is_empty() && x.target == target).and_then(|x| x.firstTable);
@@ -266,6 +267,7 @@ impl Cluster {
                 closed,
                 needs: unserved || !private,
                 idle: placement.idle,
+                proxy,
             }));
         }
         Ok(exits)

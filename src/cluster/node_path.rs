@@ -108,7 +108,10 @@ impl Cluster {
                 continue;
             }
             let exit = exits.iter().find(|x| x.subnet == placement.subnet && x.public == placement.public);
-            let outside = exit.is_some_and(|x| x.needs && (x.is("nat") || (x.is("internet") && x.public)));
+            let outside = exit.is_some_and(|x| {
+                let known = x.is("nat") || (x.is("internet") && x.public);
+                x.needs && (known || (x.is("unverifiable") && !x.proxy && self.kept_inside(placement)))
+            });
             for probe in self.probes(placement, &control, private, outside) {
                 let disposition = self.network.decide(&probe.flow);
                 if disposition == Disposition::Unknown && probe.inside && gap.is_none() {
@@ -130,6 +133,25 @@ impl Cluster {
             self.snapshot.table::<crate::shape::ec2::NetworkAcl>()?;
         }
         Ok(drafts.into_values().map(|d| Arc::new(self.finish(d))).collect())
+    }
+
+    /// Whether the groups of nodes that never got ready let out only what stays in the VPC: then it does not matter where
+    /// the default route leads.
+    fn kept_inside(&self, placement: &Placement) -> bool {
+        let tables = &self.snapshot.tables;
+        let ready = |n: &Link<Node>| {
+            tables.nodes.at(n.row.index).status.conditions.iter().any(|c| c.r#type == "Ready" && c.status == "True")
+        };
+        let vpc: Vec<ipnet::IpNet> = self.vpc_ranges().iter().filter_map(|r| r.parse().ok()).collect();
+        let inside = |cidr: &Str| cidr.parse().is_ok_and(|net: ipnet::IpNet| vpc.iter().any(|v| v.contains(&net)));
+        let mut rules = placement.groups.iter().flat_map(|g| &tables.security_groups.at(g.row.index).value.IpPermissionsEgress);
+        !placement.nodes.iter().any(ready)
+            && !placement.groups.is_empty()
+            && rules.all(|p| {
+                p.PrefixListIds.is_empty()
+                    && p.IpRanges.iter().all(|r| inside(&r.CidrIp))
+                    && p.Ipv6Ranges.iter().all(|r| inside(&r.CidrIpv6))
+            })
     }
 
     /// What lets the draft's packets through its ACL: allowing entries at free numbers before the one that denies, and

@@ -23,6 +23,8 @@ derived! {
         account: Option<Link<ServiceAccount>>,
         association: Option<Link<PodIdentityAssociation>>,
         pods: Vec<Link<Pod>>,
+        /// Whether some of the pods are of kube-system.
+        system: bool,
     }
 }
 
@@ -77,6 +79,7 @@ impl Cluster {
             account: None,
             association: None,
             pods: Vec::new(),
+            system: false,
         };
         if let Some(association) = tables.pod_identity_associations.iter().find(|a| !a.serviceAccount.is_empty())
             && lacks("eks-auth")?
@@ -136,9 +139,8 @@ impl Cluster {
                 let waiting = s.state.as_ref().and_then(|s| s.waiting.as_ref());
                 waiting.is_some_and(|w| matches!(w.reason.as_str(), "ImagePullBackOff" | "ErrImagePull"))
             });
-            let Some(image) = stuck.map(|s| s.image.as_str()).filter(|i| PUBLIC.contains(&registry(i))) else {
-                continue;
-            };
+            let outside = |image: &&str| PUBLIC.contains(&registry(image)) || self.of_another_region(registry(image));
+            let Some(image) = stuck.map(|s| s.image.as_str()).filter(outside) else { continue };
             match images.iter_mut().find(|(i, ..)| *i == image) {
                 Some((.., pods)) => pods.push(Link::new(pod.row)),
                 None => images.push((image, registry(image), vec![Link::new(pod.row)])),
@@ -146,9 +148,22 @@ impl Cluster {
         }
         images.sort_by_key(|(image, ..)| *image);
         needs.extend(
-            images.into_iter().map(|(image, from, pods)| PrivateNeed { pods, ..need("image", from, image.to_owned()) }),
+            images.into_iter().map(|(image, from, pods)| {
+                let system = pods.iter().any(|p| tables.pods.at(p.row.index).metadata.namespace == "kube-system");
+                PrivateNeed { pods, system, ..need("image", from, image.to_owned()) }
+            }),
         );
         Ok(needs.into_iter().map(Arc::new).collect())
+    }
+
+    /// Whether a registry is ECR's in another Region, to which no endpoint of the VPC leads.
+    fn of_another_region(&self, registry: &str) -> bool {
+        let Some(region) = registry.split_once(".dkr.ecr.").and_then(|(_, rest)| rest.split('.').next()) else {
+            return false;
+        };
+        let service = format!(".{region}.ecr.dkr");
+        let endpoints = self.endpoints_of("ecr.dkr").unwrap_or_default();
+        *region != self.region_name() && !endpoints.iter().any(|e| e.value.ServiceName.ends_with(&service))
     }
 
     /// Zones of nodes in which an interface endpoint has no interface.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Cluster;
 use crate::shape::ec2::{LaunchTemplateVersion, NetworkInterface, SecurityGroup, Subnet};
 use crate::shape::eks::{FargateProfile, Nodegroup};
+use crate::shape::k8s::SecurityGroupPolicy;
 use crate::shape::{Link, Row, Str, derived};
 use crate::snapshot::Known;
 
@@ -20,6 +21,7 @@ derived! {
         nodegroup: Option<Link<Nodegroup>>,
         profile: Option<Link<FargateProfile>>,
         template: Option<Link<LaunchTemplateVersion>>,
+        policy: Option<Link<SecurityGroupPolicy>>,
     }
 }
 
@@ -30,10 +32,11 @@ struct Owner {
     nodegroup: Option<Row>,
     profile: Option<Row>,
     template: Option<Row>,
+    policy: Option<Row>,
 }
 
 impl Cluster {
-    /// What the cluster, its node groups and Fargate profiles name and the VPC does not hold. What an interface
+    /// What the cluster, its node groups, Fargate profiles and SecurityGroupPolicies name and the VPC does not hold. What an interface
     /// still uses cannot have been deleted: then only its description is lacking.
     pub fn missing_references(&self) -> Known<Vec<Arc<MissingReference>>> {
         let eks = self.eks()?;
@@ -81,6 +84,12 @@ impl Cluster {
                 named.push(("subnet", subnet.clone(), Owner { profile: Some(profile.row), ..Owner::default() }));
             }
         }
+        for policy in tables.security_group_policies.iter() {
+            for group in &policy.value.spec.securityGroups.groupIds {
+                let owner = Owner { policy: Some(policy.row), ..Owner::default() };
+                named.push(("security group", group.clone(), owner));
+            }
+        }
         let there = |kind: &str, id: &str| match kind {
             "subnet" => subnets.get(id).is_some(),
             _ => groups.get(id).is_some(),
@@ -96,6 +105,7 @@ impl Cluster {
                     nodegroup: owner.nodegroup.map(Link::new),
                     profile: owner.profile.map(Link::new),
                     template: owner.template.map(Link::new),
+                    policy: owner.policy.map(Link::new),
                 })
             })
             .collect())

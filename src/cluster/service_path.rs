@@ -16,6 +16,9 @@ derived! {
     KubeProxy {
         daemonSet: Option<Link<DaemonSet>>,
         configMap: Option<Link<ConfigMap>>,
+        /// The config map with its kubeconfig, and the API server's address there.
+        kubeconfig: Option<Link<ConfigMap>>,
+        server: Str,
         /// The object to look at first: its configuration when that is not the usual one, else the daemon set.
         culprit: Option<AnyLink>,
         /// `iptables`, `ipvs`, `nftables`; `iptables` when it is not set.
@@ -124,6 +127,7 @@ impl Cluster {
         let other = ["cilium", "calico-node", "antrea-agent", "kube-router"];
         let replaced = self.auto_mode() || sets.iter().any(|s| other.contains(&s.metadata.name.as_str()));
         let maps = &self.snapshot.tables.config_maps;
+        let kubeconfig = maps.get("kube-system/kube-proxy").and_then(|m| Some((m.row, m.value.data.get("kubeconfig")?)));
         let map = maps.get("kube-system/kube-proxy-config").or_else(|| maps.get("kube-system/kube-proxy"));
         let text = map.and_then(|m| m.value.data.get("config").or(m.value.data.get("config.conf")));
         let flag = set.and_then(|s| {
@@ -165,6 +169,8 @@ impl Cluster {
         Ok(Some(KubeProxy {
             daemonSet: set.map(|s| Link::new(s.row)),
             configMap: map.map(|m| Link::new(m.row)),
+            kubeconfig: kubeconfig.map(|k| Link::new(k.0)),
+            server: Str::new(kubeconfig.and_then(|k| value_of(k.1, "server")).unwrap_or_default()),
             culprit: map.map(|m| m.row).filter(|_| mode != "iptables").or(set.map(|s| s.row)).map(AnyLink),
             mode: Str::new(mode),
             wrongScheduler: if SCHEDULERS.contains(&scheduler) { Str::default() } else { Str::new(scheduler) },

@@ -373,7 +373,32 @@ impl Cluster {
                 placements.push(Placement::wanted("fargate", subnet.row, groups));
             }
         }
+        for (subnet, groups) in self.waiting_fargate_pods() {
+            placements.push(Placement::wanted("fargate", subnet, groups));
+        }
         placements.into_iter().map(Arc::new).collect()
+    }
+
+    /// Where Fargate pods that wait for a node would run, with the groups that SecurityGroupPolicies give them instead of
+    /// the cluster's (<https://docs.aws.amazon.com/eks/latest/userguide/security-groups-for-pods.html>).
+    fn waiting_fargate_pods(&self) -> Vec<(Row, Vec<Link<SecurityGroup>>)> {
+        let tables = &self.snapshot.tables;
+        let mut found: BTreeMap<(Row, Vec<Row>), _> = BTreeMap::new();
+        for pod in tables.pods.iter().filter(|p| p.spec.nodeName.is_empty() && p.status.phase == "Pending") {
+            let Some(label) = pod.metadata.labels.get("eks.amazonaws.com/fargate-profile") else { continue };
+            let groups: BTreeSet<&Str> =
+                self.group_policies_of(pod).flat_map(|p| &p.value.spec.securityGroups.groupIds).collect();
+            if groups.is_empty() {
+                continue;
+            }
+            let groups = self.group_links(groups.into_iter().map(Str::as_str));
+            let subnets = tables.fargate_profiles.iter().filter(|p| p.fargateProfileName == *label);
+            for subnet in subnets.flat_map(|p| &p.value.subnets).filter_map(|id| tables.subnets.get(id)) {
+                let rows = groups.iter().map(|g| g.row).collect();
+                found.insert((subnet.row, rows), groups.clone());
+            }
+        }
+        found.into_iter().map(|((subnet, _), groups)| (subnet, groups)).collect()
     }
 
     /// The groups that a node group's nodes get: its launch template's, else the cluster's security group.

@@ -230,7 +230,7 @@ shapes! {
     /// The processors of an instance type.
     ProcessorInfo { SupportedArchitectures: Vec<Str> }
     /// A version of a launch template, of `DescribeLaunchTemplateVersions`.
-    LaunchTemplateVersion { LaunchTemplateId: Str, LaunchTemplateName: Str, VersionNumber: Option<i64>, DefaultVersion: Option<bool>, LaunchTemplateData: LaunchTemplateData }
+    LaunchTemplateVersion { LaunchTemplateId: Str, LaunchTemplateName: Str, VersionNumber: Option<i64>, CreateTime: Str, DefaultVersion: Option<bool>, LaunchTemplateData: LaunchTemplateData }
     /// What a launch template sets.
     LaunchTemplateData {
         ImageId: Str, InstanceType: Str, UserData: Str, IamInstanceProfile: Option<IamInstanceProfile>, SecurityGroupIds: Vec<Str>, SecurityGroups: Vec<Str>,

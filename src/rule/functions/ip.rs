@@ -19,7 +19,7 @@ use crate::network::{EgressKind, Family, Target};
 use crate::rule::value::Value;
 use crate::shape::ec2::{NetworkInterface, Subnet, Vpc};
 use crate::shape::eks;
-use crate::shape::k8s::{DaemonSet, ENIConfig, NetworkPolicy, Node, Pod, SecurityGroupPolicy};
+use crate::shape::k8s::{ConfigMap, DaemonSet, ENIConfig, NetworkPolicy, Node, Pod, SecurityGroupPolicy};
 use crate::shape::{Described, Link, Shape, Str, derived};
 use crate::snapshot::{Known, Missing};
 
@@ -633,6 +633,78 @@ pub(super) fn functions() -> Vec<Function> {
             "Whether the cluster's role may create the trunk and branch interfaces of security groups for pods.",
             |c, this, _| {
                 let decision = c.may(&this.roleArn, "ec2:CreateNetworkInterface", "*", &Context::default())?;
+                Ok(matches!(decision, Decision::Allowed).into())
+            },
+        ),
+        method::<eks::Cluster>(
+            "nodesWithoutCni",
+            &[],
+            Ty::List(&Ty::Object("Node")),
+            &["k8s:daemonsets.apps", "k8s:nodes"],
+            "Nodes that wait for a CNI, when none is installed.",
+            |c, _, _| Ok(c.nodes_without_cni()?.into()),
+        ),
+        method::<eks::Cluster>(
+            "podIdentityAgentRuns",
+            &[],
+            Ty::Bool,
+            DAEMON_SETS,
+            "Whether nodes run the agent that hands out Pod Identity credentials.",
+            |c, _, _| Ok(c.pod_identity_agent_runs()?.into()),
+        ),
+        method::<eks::Cluster>(
+            "hasAddon",
+            NAME,
+            Ty::Bool,
+            &["eks:ListAddons"],
+            "Whether EKS manages an add-on of this name.",
+            |c, _, a| {
+                let name = text(a, 0);
+                let cluster = c.name();
+                let of_cluster = |n: &Str| *n == cluster || n.is_empty();
+                let addons = c.snapshot.tables.addons.iter();
+                Ok(addons.filter(|x| of_cluster(&x.clusterName)).any(|x| x.addonName == name).into())
+            },
+        ),
+        method::<eks::Cluster>(
+            "windowsNodesWithoutAddresses",
+            &[],
+            Ty::List(&Ty::Object("Node")),
+            &["k8s:nodes"],
+            "Windows nodes that offer no vpc.amazonaws.com/PrivateIPv4Address, just launched ones aside.",
+            |c, _, _| Ok(c.windows_nodes_without_addresses()?.into()),
+        ),
+        method::<eks::Cluster>(
+            "windowsIpam",
+            &[],
+            Ty::Bool,
+            &["k8s:configmaps"],
+            "Whether the control plane gives Windows pods addresses (`enable-windows-ipam`).",
+            |c, _, _| {
+                let settings = c.snapshot.whole::<ConfigMap>()?.get("kube-system/amazon-vpc-cni");
+                Ok(settings.and_then(|m| m.value.data.get("enable-windows-ipam")).is_some_and(|v| v == "true").into())
+            },
+        ),
+        method::<eks::Cluster>(
+            "cniSettings",
+            &[],
+            Ty::List(&Ty::Object("ConfigMap")),
+            &["k8s:configmaps"],
+            "The config map amazon-vpc-cni, when it is there.",
+            |c, _, _| {
+                let settings = c.snapshot.whole::<ConfigMap>()?.get("kube-system/amazon-vpc-cni");
+                Ok(settings.into_iter().map(|m| m.row).collect::<Vec<_>>().into())
+            },
+        ),
+        method::<eks::Cluster>(
+            "mayServeWindows",
+            &[],
+            Ty::Bool,
+            &["iam:ListAttachedRolePolicies", "iam:GetPolicyVersion"],
+            "Whether the cluster's role may give Windows nodes addresses for pods.",
+            |c, this, _| {
+                let interface = c.ec2_arn("network-interface/eni-0");
+                let decision = c.may(&this.roleArn, "ec2:AssignPrivateIpAddresses", &interface, &Context::default())?;
                 Ok(matches!(decision, Decision::Allowed).into())
             },
         ),

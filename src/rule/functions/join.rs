@@ -8,18 +8,21 @@ use crate::cluster::access::{NodeRole, UnmappedRoles};
 use crate::cluster::bootstrap::Bootstrap;
 use crate::cluster::cluster_subnets::ClusterSubnet;
 use crate::cluster::far_side::NodePeering;
+use crate::cluster::fargate_role::FargateRole;
 use crate::cluster::node_exit::{NodeEndpoint, NodeExit, PublicAccessGap};
 use crate::cluster::node_groups::NodeGap;
 use crate::cluster::node_path::BlockedPath;
 use crate::cluster::private_need::PrivateNeed;
 use crate::cluster::reference::MissingReference;
 use crate::cluster::stray::{StrayNodes, UntaggedNodes};
+use crate::cluster::transit_drop::TransitDrop;
 use crate::cluster::volume_key::VolumeKey;
 use crate::cluster::webhook::SystemWebhook;
 use crate::rule::value::Value;
 use crate::shape::ec2::{self, Activity, DhcpOptions, LaunchTemplateVersion, NatGateway, VpcAttribute, VpcEndpoint};
 use crate::shape::eks::{self, Nodegroup};
-use crate::shape::k8s::{Condition, EC2NodeClass, NodeClass, NodePool};
+use crate::shape::iam::InstanceProfile;
+use crate::shape::k8s::{Condition, Container, Deployment, EC2NodeClass, NodeClass, NodePool};
 use crate::shape::{Described, Shape, Str};
 use crate::snapshot::{Known, Missing};
 
@@ -105,6 +108,25 @@ pub(super) fn functions() -> Vec<Function> {
             &["iam:ListAttachedRolePolicies", "iam:ListRolePolicies", "iam:GetPolicyVersion"],
             "Actions that nodes need to start and the role may not do.",
             |c, this, _| Ok(c.node_role_lacks(this.value)?.into()),
+        ),
+        method::<FargateRole>(
+            "lacks",
+            &[],
+            STR,
+            &["iam:ListAttachedRolePolicies", "iam:ListRolePolicies", "iam:GetPolicyVersion"],
+            "Actions that Fargate needs to start a pod and the role may not do.",
+            |c, this, _| Ok(c.fargate_role_lacks(this.value)?.into()),
+        ),
+        method::<InstanceProfile>(
+            "instances",
+            &[],
+            Ty::List(&Ty::Object("Instance")),
+            &["ec2:DescribeInstances"],
+            "The cluster's machines that run with this profile.",
+            |c, this, _| {
+                let workers = c.workers()?.iter().filter(|w| w.instanceProfile == this.Arn);
+                Ok(workers.filter_map(|w| w.instance).map(|i| i.row).collect::<Vec<_>>().into())
+            },
         ),
         method::<eks::Cluster>(
             "serviceOverlap",
@@ -199,17 +221,75 @@ pub(super) fn functions() -> Vec<Function> {
             &[],
             Ty::Bool,
             &[],
-            "Whether a launch failed and none of the group has succeeded since.",
+            "Whether a launch failed and is the last that the group tried.",
             |c, this, _| {
                 let launch = |a: &Activity| a.Description.starts_with("Launching");
-                let bad = matches!(this.StatusCode.as_str(), "Failed" | "Cancelled") && launch(this.value);
+                let failed = |a: &Activity| matches!(a.StatusCode.as_str(), "Failed" | "Cancelled");
                 let later = |a: &Activity| {
-                    a.AutoScalingGroupName == this.AutoScalingGroupName
-                        && a.StatusCode == "Successful"
-                        && launch(a)
-                        && a.StartTime > this.StartTime
+                    let same = a.AutoScalingGroupName == this.AutoScalingGroupName && launch(a);
+                    let newer = (&a.StartTime, &a.ActivityId) > (&this.StartTime, &this.ActivityId);
+                    same && newer && (failed(a) || a.StatusCode == "Successful")
                 };
-                Ok((bad && !c.snapshot.tables.activities.iter().any(|a| later(a.value))).into())
+                let last = || !c.snapshot.tables.activities.iter().any(|a| later(a.value));
+                Ok((failed(this.value) && launch(this.value) && last()).into())
+            },
+        ),
+        method::<Activity>(
+            "namesQuota",
+            &[],
+            Ty::Bool,
+            &[],
+            "Whether it says that a quota of the account is reached.",
+            |_, this, _| {
+                let said = ["current vCPU limit", "reached your quota", "Max spot instance count exceeded"];
+                Ok(said.iter().any(|s| this.StatusMessage.contains(s)).into())
+            },
+        ),
+        method::<eks::Cluster>(
+            "autoModeLacks",
+            &[],
+            Ty::List(&Ty::Str),
+            &["iam:ListAttachedRolePolicies", "iam:ListRolePolicies", "iam:GetPolicyVersion"],
+            "Policies of EKS Auto Mode whose permissions the cluster's role lacks.",
+            |c, _, _| Ok(c.auto_mode_lacks()?.into()),
+        ),
+        method::<eks::Cluster>(
+            "trustsAutoMode",
+            &[],
+            STR,
+            &["iam:GetRole"],
+            "What the trust policy of the cluster's role lacks for EKS Auto Mode; empty when nothing.",
+            |c, _, _| Ok(c.auto_mode_trust()?.into()),
+        ),
+        method::<eks::Cluster>(
+            "isForeign",
+            &[("endpoint", STR)],
+            Ty::Bool,
+            &[],
+            "Whether an API server's address is that of another EKS cluster.",
+            |c, _, a| Ok(c.is_foreign(&super::text(a, 0))?.into()),
+        ),
+        method::<Deployment>("runsKarpenter", &[], Ty::Bool, &[], "Whether it is Karpenter.", |_, this, _| {
+            Ok(karpenter(this.value).is_some().into())
+        }),
+        method::<Deployment>(
+            "foreignCluster",
+            &[],
+            STR,
+            &["eks:DescribeCluster"],
+            "The cluster to which Karpenter sends its nodes, when it is another one; else empty.",
+            |c, this, _| {
+                let Some(container) = karpenter(this.value) else { return Ok("".into()) };
+                let eks = c.eks()?;
+                let set = |name: &str| container.env.iter().find(|e| e.name == name).map(|e| e.value.as_str());
+                let endpoint = set("CLUSTER_ENDPOINT").unwrap_or_default();
+                if c.is_foreign(endpoint)? {
+                    return Ok(format!("CLUSTER_ENDPOINT {endpoint}").into());
+                }
+                Ok(match set("CLUSTER_NAME").filter(|name| !name.is_empty() && *name != eks.name) {
+                    Some(name) => format!("CLUSTER_NAME {name}").into(),
+                    None => "".into(),
+                })
             },
         ),
         method::<Activity>("text", &[], STR, &[], "What it says about the failure.", |_, this, _| {
@@ -562,6 +642,12 @@ pub(super) fn functions() -> Vec<Function> {
     ]
 }
 
+/// The controller's container, when the deployment is Karpenter for AWS.
+fn karpenter(deployment: &Deployment) -> Option<&Container> {
+    let mut containers = deployment.spec.template.spec.containers.iter();
+    containers.find(|c| c.image.contains("karpenter/controller"))
+}
+
 /// The answer about one attribute of the cluster's VPC; each is asked for by itself.
 fn vpc_attribute(c: &Cluster, wanted: impl Fn(&VpcAttribute) -> bool) -> Known<Value> {
     let vpc = c.vpc_id()?;
@@ -598,6 +684,11 @@ macro_rules! subject {
 pub(super) fn subjects() -> Vec<Subject> {
     vec![
         subject!(NodeRole, node_roles, &["eks:DescribeCluster", "ec2:DescribeInstances", "k8s:nodes"]),
+        subject!(
+            FargateRole,
+            fargate_roles,
+            &["eks:DescribeFargateProfile", "k8s:pods", "k8s:configmaps", "eks:ListAccessEntries", "iam:GetRole"]
+        ),
         subject!(UnmappedRoles, unmapped_roles, &["eks:DescribeCluster", "k8s:configmaps", "eks:ListAccessEntries"]),
         subject!(Bootstrap, bootstraps, &["ec2:DescribeLaunchTemplateVersions", "ec2:DescribeInstances"]),
         subject!(
@@ -628,6 +719,17 @@ pub(super) fn subjects() -> Vec<Subject> {
         subject!(StrayNodes, stray_nodes, &["ec2:DescribeInstances"]),
         subject!(UntaggedNodes, untagged_nodes, &["ec2:DescribeLaunchTemplateVersions", "ec2:DescribeInstances"]),
         subject!(NodePeering, node_peerings, &["ec2:DescribeVpcPeeringConnections", "ec2:DescribeRouteTables"]),
+        subject!(
+            TransitDrop,
+            transit_drops,
+            &[
+                "ec2:DescribeRouteTables",
+                "ec2:DescribeTransitGateways",
+                "ec2:DescribeTransitGatewayVpcAttachments",
+                "ec2:DescribeTransitGatewayAttachments",
+                "ec2:SearchTransitGatewayRoutes"
+            ]
+        ),
         subject!(VolumeKey, volume_keys, &["autoscaling:DescribeAutoScalingGroups", "kms:GetKeyPolicy"]),
         subject!(
             SystemWebhook,

@@ -14,7 +14,7 @@ use crate::cluster::target_group::{BindingGap, BoundTargetGroup, ClientGap};
 use crate::cluster::targets::{LoadBalancerPath, TargetGroups};
 use crate::shape::ec2::{SecurityGroup, Subnet};
 use crate::shape::eks;
-use crate::shape::k8s::{DaemonSet, Event, Ingress, IngressClass, Namespace, ServiceAccount};
+use crate::shape::k8s::{Event, Ingress, IngressClass, Namespace, ServiceAccount};
 use crate::shape::{Described, Shape};
 use crate::snapshot::{Known, Missing};
 
@@ -429,11 +429,7 @@ pub(super) fn functions() -> Vec<Function> {
             BOOL,
             &["k8s:daemonsets.apps"],
             "Whether nodes run the agent that hands out Pod Identity credentials.",
-            |c, _, _| {
-                let sets = c.snapshot.table::<DaemonSet>()?;
-                Ok((c.auto_mode() || sets.iter().any(|d| d.value.metadata.name.starts_with("eks-pod-identity-agent")))
-                    .into())
-            },
+            |c, _, _| Ok(c.pod_identity_agent_runs()?.into()),
         ),
         method::<Event>(
             "concerns",
