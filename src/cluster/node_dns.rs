@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use super::Cluster;
 use super::dns_path::AnyLink;
 use super::user_data::{self, ClusterDns};
+use crate::network::{Disposition, End, Flow};
 use crate::shape::ec2::{Vpc, tag};
 use crate::shape::k8s::{Pod, Service};
 use crate::shape::{Link, Row, Str, derived};
@@ -36,7 +37,13 @@ derived! {
     }
 
     /// A name server that pods name themselves and that nobody answers on.
-    PodNameserver { address: Str, pods: Vec<Link<Pod>>, expected: Vec<Str> }
+    PodNameserver {
+        address: Str,
+        pods: Vec<Link<Pod>>,
+        expected: Vec<Str>,
+        /// It lies outside the cluster's service range, and no way leads there from the pods.
+        outside: bool,
+    }
 }
 
 /// What `sed` is to do with user data: the address replaced, or added where bootstrap.sh guesses it.
@@ -218,27 +225,49 @@ impl Cluster {
         used.into_iter().map(|(row, (o, a))| (row, o.into_iter().collect(), a.into_iter().collect())).collect()
     }
 
-    /// Name servers in pods' `dnsConfig` that lie in the service range and that no service has.
+    /// The ranges of the cluster's services.
+    pub(super) fn service_ranges(&self) -> Vec<ipnet::IpNet> {
+        let Ok(eks) = self.eks() else { return Vec::new() };
+        let config = &eks.value.kubernetesNetworkConfig;
+        [&config.serviceIpv4Cidr, &config.serviceIpv6Cidr].iter().filter_map(|r| r.parse().ok()).collect()
+    }
+
+    /// Whether packets of a pod to a DNS server at this private address are dropped for sure.
+    fn no_way_to(&self, pod: &Pod, address: IpAddr) -> bool {
+        let way = self.pod_place(pod).and_then(|place| self.pod_leaves(&place, address));
+        let private = matches!(address, IpAddr::V4(a) if a.is_private());
+        private
+            && way.is_ok_and(|(row, from)| {
+                let flow = Flow::udp(self.end(row, from), End::Address(address), 53);
+                self.network.decide(&flow) == Disposition::Blocked
+            })
+    }
+
+    /// Name servers in pods' `dnsConfig` on which nobody answers: in the service range, and no service has them; or
+    /// elsewhere, and no way leads there.
     pub fn pod_nameservers(&self) -> Known<Vec<PodNameserver>> {
         let pods = self.snapshot.table::<Pod>()?;
         let answering = self.answering()?;
         let expected = self.expected_dns()?;
-        let eks = self.eks()?;
-        let config = &eks.value.kubernetesNetworkConfig;
-        let ranges: Vec<ipnet::IpNet> =
-            [&config.serviceIpv4Cidr, &config.serviceIpv6Cidr].iter().filter_map(|r| r.parse().ok()).collect();
-        let mut found: BTreeMap<IpAddr, Vec<Row>> = BTreeMap::new();
+        self.eks()?;
+        let ranges = self.service_ranges();
+        let mut found: BTreeMap<(IpAddr, bool), Vec<Row>> = BTreeMap::new();
         for pod in pods.iter() {
             let Some(dns) = pod.value.spec.dnsConfig.as_ref() else { continue };
             for address in dns.nameservers.iter().filter_map(|n| n.parse::<IpAddr>().ok()) {
-                if ranges.iter().any(|r| r.contains(&address)) && !answering.contains(&address) {
-                    found.entry(address).or_default().push(pod.row);
+                if answering.contains(&address) {
+                    continue;
+                }
+                let inside = ranges.iter().any(|r| r.contains(&address));
+                if inside || self.no_way_to(pod.value, address) {
+                    found.entry((address, !inside)).or_default().push(pod.row);
                 }
             }
         }
         Ok(found
             .into_iter()
-            .map(|(address, pods)| PodNameserver {
+            .map(|((address, outside), pods)| PodNameserver {
+                outside,
                 address: Str::from(address.to_string()),
                 pods: pods.into_iter().map(Link::new).collect(),
                 expected: expected.iter().map(|a| Str::from(a.to_string())).collect(),
