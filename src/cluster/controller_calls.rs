@@ -26,8 +26,10 @@ derived! {
 }
 
 /// What events say of calls that may get through the next time, or that AWS refuses whatever is asked for.
-const PASSING: [&str; 15] = [
-    "timeout",
+const PASSING: [&str; 17] = [
+    "i/o timeout",
+    "handshake timeout",
+    "client.timeout",
     "timed out",
     "deadline exceeded",
     "dial tcp",

@@ -17,6 +17,19 @@ const LASTING: [&str; 6] = [
 ];
 
 impl Cluster {
+    /// Whether IAM answered that the role of a controller's service account does not exist.
+    pub fn controller_role_gone(&self, controller: &LoadBalancerController) -> Known<bool> {
+        let identity = self.controller_identity(controller)?;
+        let role = super::identity::role_name(&identity.roleArn);
+        if self.role(&identity.roleArn).is_ok() {
+            return Ok(false);
+        }
+        let gone = self.snapshot.manifest.failures.iter().any(|f| {
+            f.operation == "iam:GetRole" && f.code.starts_with("NoSuchEntity") && f.argument.as_deref() == Some(role)
+        });
+        if gone { Ok(true) } else { Err(self.snapshot.missing("iam:GetRole", Some(role))) }
+    }
+
     /// What keeps a controller's pods from starting, in the words of the scheduler or the kubelet; empty when they start
     /// or nobody says.
     pub fn controller_hindrance(&self, controller: &LoadBalancerController) -> Str {

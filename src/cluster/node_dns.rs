@@ -6,9 +6,10 @@ use std::net::IpAddr;
 use super::Cluster;
 use super::dns_path::AnyLink;
 use super::user_data::{self, ClusterDns};
+use super::worker::Worker;
 use crate::network::{Disposition, End, Flow};
 use crate::shape::ec2::{Vpc, tag};
-use crate::shape::k8s::{Pod, Service};
+use crate::shape::k8s::{Node, Pod, Service};
 use crate::shape::{Link, Row, Str, derived};
 use crate::snapshot::Known;
 
@@ -34,6 +35,16 @@ derived! {
         /// The `sed` that puts the right address into its user data.
         correction: Str,
         affected: Vec<AnyLink>,
+    }
+
+    /// Service kube-dns at another address than kubelets hand to pods where nothing tells them one.
+    MovedDnsService {
+        service: Link<Service>,
+        address: Str,
+        /// The tenth address of the service range.
+        usual: Str,
+        /// Nodes that are told no other.
+        nodes: Vec<Link<Node>>,
     }
 
     /// A name server that pods name themselves and that nobody answers on.
@@ -223,6 +234,38 @@ impl Cluster {
             }
         }
         used.into_iter().map(|(row, (o, a))| (row, o.into_iter().collect(), a.into_iter().collect())).collect()
+    }
+
+    /// kube-dns at another address than the tenth of the service range, with the nodes whose kubelets take that one: all
+    /// that EKS boots with nothing else said.
+    pub fn moved_dns_service(&self) -> Known<Option<MovedDnsService>> {
+        let services = self.snapshot.whole::<Service>()?;
+        let Some(service) = services.get("kube-system/kube-dns") else { return Ok(None) };
+        let Ok(address) = service.value.spec.clusterIP.parse::<IpAddr>() else { return Ok(None) };
+        let ranges = self.service_ranges();
+        let Some(range) = ranges.iter().find(|r| r.contains(&address)) else { return Ok(None) };
+        let Some(usual) = user_data::tenth(range).filter(|u| *u != address) else { return Ok(None) };
+        if self.answering()?.contains(&usual) {
+            return Ok(None);
+        }
+        let tables = &self.snapshot.tables;
+        let told: BTreeSet<Row> = self.node_dns()?.iter().flat_map(|d| d.affected.iter().map(|a| a.0)).collect();
+        let unread = |w: &Worker| {
+            let template = w.nodegroup.and_then(|n| tables.nodegroups.at(n.row.index).value.launchTemplate.as_ref());
+            template.is_some_and(|t| self.launch_template(&t.id, &t.version).is_none())
+        };
+        let nodes: Vec<Link<Node>> = self
+            .workers()?
+            .iter()
+            .filter(|w| w.kind == "ec2" && !unread(w))
+            .filter_map(|w| w.node.filter(|n| !told.contains(&n.row)))
+            .collect();
+        Ok((!nodes.is_empty()).then(|| MovedDnsService {
+            service: Link::new(service.row),
+            address: Str::from(address.to_string()),
+            usual: Str::from(usual.to_string()),
+            nodes,
+        }))
     }
 
     /// The ranges of the cluster's services.

@@ -9,7 +9,7 @@ use crate::cluster::coredns_size::CoreDnsSize;
 use crate::cluster::dns_path::{DnsPath, ResolverPath};
 use crate::cluster::hybrid_dns::HybridDns;
 use crate::cluster::network_policy::{DnsDenial, StrictGap};
-use crate::cluster::node_dns::{NodeDns, PodNameserver};
+use crate::cluster::node_dns::{MovedDnsService, NodeDns, PodNameserver};
 use crate::cluster::service_path::{KubeProxy, NodeLocalGap};
 use crate::shape::{Described, Shape};
 
@@ -107,6 +107,11 @@ pub(super) fn subjects() -> Vec<Subject> {
             schema: NodeDns::described,
             reads: &["ec2:DescribeLaunchTemplateVersions", "k8s:services"],
             list: |c| Ok(shapes(c.node_dns()?)),
+        },
+        Subject {
+            schema: MovedDnsService::described,
+            reads: &["k8s:services", "k8s:nodes", "ec2:DescribeLaunchTemplateVersions"],
+            list: |c| Ok(shapes(c.moved_dns_service()?)),
         },
         Subject {
             schema: PodNameserver::described,

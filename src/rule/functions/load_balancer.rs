@@ -10,7 +10,7 @@ use crate::cluster::controller::{LoadBalancerController, PermissionGap};
 use crate::cluster::controller_calls::Unreachable;
 use crate::cluster::identity::{Credentials, Trust};
 use crate::cluster::ingress::{LoadBalancerPlan, Owner, speaks_alb};
-use crate::cluster::listener::ShutLoadBalancer;
+use crate::cluster::listener::{ShutLoadBalancer, ShutSubnet};
 use crate::cluster::plan_checks::DeadWebhook;
 use crate::cluster::target_group::{BindingGap, BoundTargetGroup, ClientGap};
 use crate::cluster::targets::{LoadBalancerPath, TargetGroups};
@@ -84,6 +84,14 @@ pub(super) fn functions() -> Vec<Function> {
             &["k8s:deployments.apps"],
             "Whether every load balancer controller is told to watch another namespace than its own.",
             |c, this, _| Ok(c.unwatched(this.value)?.into()),
+        ),
+        method::<LoadBalancerController>(
+            "roleGone",
+            &[],
+            BOOL,
+            &["iam:GetRole", "k8s:serviceaccounts"],
+            "Whether IAM answered that the role of its service account does not exist.",
+            |c, this, _| Ok(c.controller_role_gone(this.value)?.into()),
         ),
         method::<LoadBalancerController>(
             "hindrance",
@@ -574,6 +582,17 @@ pub(super) fn subjects() -> Vec<Subject> {
             schema: LoadBalancerPlan::described,
             reads: &["k8s:ingresses.networking.k8s.io", "k8s:services", "ec2:DescribeSubnets"],
             list: |c| Ok(c.plans()?.iter().map(|p| p.clone() as Arc<dyn Shape>).collect()),
+        },
+        Subject {
+            schema: ShutSubnet::described,
+            reads: &[
+                "elasticloadbalancing:DescribeLoadBalancers",
+                "elasticloadbalancing:DescribeListeners",
+                "ec2:DescribeNetworkAcls",
+                "ec2:DescribeSubnets",
+                "k8s:services",
+            ],
+            list: |c| Ok(c.shut_subnets()?.into_iter().map(|s| s as Arc<dyn Shape>).collect()),
         },
         Subject {
             schema: ShutLoadBalancer::described,
