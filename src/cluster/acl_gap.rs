@@ -34,19 +34,19 @@ derived! {
 const LAST: i64 = 32767;
 
 /// Whether an entry is about the protocol (`-1` is all).
-fn about(entry: &NetworkAclEntry, protocol: &str) -> bool {
+pub(super) fn about(entry: &NetworkAclEntry, protocol: &str) -> bool {
     let number = if protocol == "udp" { "17" } else { "6" };
     matches!(entry.Protocol.as_str(), "-1") || entry.Protocol.as_str() == number
 }
 
-fn ports(entry: &NetworkAclEntry) -> (i64, i64) {
+pub(super) fn ports(entry: &NetworkAclEntry) -> (i64, i64) {
     match &entry.PortRange {
         Some(range) if entry.Protocol.as_str() != "-1" => (range.From.unwrap_or(0), range.To.unwrap_or(65535)),
         _ => (0, 65535),
     }
 }
 
-fn range(entry: &NetworkAclEntry) -> Option<IpNet> {
+pub(super) fn range(entry: &NetworkAclEntry) -> Option<IpNet> {
     let text = if entry.CidrBlock.is_empty() { &entry.Ipv6CidrBlock } else { &entry.CidrBlock };
     text.parse().ok()
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Cluster;
 use super::controller::LoadBalancerController;
-use super::ingress::{LoadBalancerPlan, Owner, alb, nlb, words};
+use super::ingress::{LoadBalancerPlan, Owner, alb, nlb, outcome, words};
 use crate::shape::ec2::{SecurityGroup, VpcEndpoint};
 use crate::shape::k8s::{Container, Event, Ingress};
 use crate::shape::{Link, Row, Str, derived};
@@ -25,7 +25,44 @@ derived! {
     }
 }
 
+/// What events say of calls that may get through the next time, or that AWS refuses whatever is asked for.
+const PASSING: [&str; 17] = [
+    "i/o timeout",
+    "handshake timeout",
+    "client.timeout",
+    "timed out",
+    "deadline exceeded",
+    "dial tcp",
+    "no such host",
+    "connection refused",
+    "connection reset",
+    "request send failed",
+    "requesterror",
+    "credentials",
+    "throttl",
+    "requestlimitexceeded",
+    "internalfailure",
+    "serviceunavailable",
+    "operationnotpermitted",
+];
+
 impl Cluster {
+    /// The subnets from which a controller's calls to AWS leave.
+    pub(super) fn controller_subnets(&self, controller: &LoadBalancerController) -> BTreeSet<Str> {
+        let pods = &self.snapshot.tables.pods;
+        let mut subnets: BTreeSet<Str> = BTreeSet::new();
+        for pod in controller.pods.iter().map(|p| pods.at(p.row.index)) {
+            let Ok(place) = self.pod_place(pod.value) else { continue };
+            // What leaves the VPC is translated to the node's own address, unless the CNI leaves that to others.
+            let leaves = match "1.1.1.1".parse().ok().map(|to| self.pod_leaves(&place, to)) {
+                Some(Ok((row, _))) => self.snapshot.tables.network_interfaces.at(row.index).SubnetId.clone(),
+                _ => place.interface.SubnetId.clone(),
+            };
+            subnets.insert(leaves);
+        }
+        subnets
+    }
+
     /// The services that the controller calls from subnets without a way to the internet and without an endpoint that
     /// serves their names. An endpoint of which nodes have need, too, is told of by the rules about nodes.
     pub fn unreachable_services(&self, controller: &LoadBalancerController) -> Known<Vec<Arc<Unreachable>>> {
@@ -44,17 +81,7 @@ impl Cluster {
             _ => {}
         }
         let needed_by_nodes: Vec<&str> = self.node_services().into_iter().map(|(service, _)| service).collect();
-        let pods = &self.snapshot.tables.pods;
-        let mut subnets: BTreeSet<Str> = BTreeSet::new();
-        for pod in controller.pods.iter().map(|p| pods.at(p.row.index)) {
-            let Ok(place) = self.pod_place(pod.value) else { continue };
-            // What leaves the VPC is translated to the node's own address, unless the CNI leaves that to others.
-            let leaves = match "1.1.1.1".parse().ok().map(|to| self.pod_leaves(&place, to)) {
-                Some(Ok((row, _))) => self.snapshot.tables.network_interfaces.at(row.index).SubnetId.clone(),
-                _ => place.interface.SubnetId.clone(),
-            };
-            subnets.insert(leaves);
-        }
+        let subnets = self.controller_subnets(controller);
         let china = if self.partition() == "aws-cn" { "cn." } else { "" };
         let region = self.region_name();
         let mut found = Vec::new();
@@ -96,6 +123,15 @@ impl Cluster {
         let ingresses = plan.ingresses.iter().map(|i| ("Ingress", &tables.ingresses.at(i.row.index).value.metadata));
         let services = plan.services.iter().map(|s| ("Service", &tables.services.at(s.row.index).value.metadata));
         ingresses.chain(services).filter_map(|(kind, meta)| self.last_event(kind, meta)).collect()
+    }
+
+    /// Whether the last event of one of its objects tells of something that stays until somebody changes it, and not of a
+    /// call that did not get through or of a matter between the account and AWS.
+    pub fn refused(&self, plan: &LoadBalancerPlan) -> bool {
+        self.plan_events(plan).iter().any(|e| {
+            let message = e.value.message.to_ascii_lowercase();
+            outcome(e.value) == Some(false) && !PASSING.iter().any(|p| message.contains(p))
+        })
     }
 
     /// The ingresses that the controller blames for a plan's failure: `ingress: namespace/name: ...`.

@@ -25,6 +25,8 @@ derived! {
         lacksHealth: bool,
         /// No block answers for the cluster's names.
         lacksKubernetes: bool,
+        /// The domains that the plugin kubernetes answers for, when cluster.local is none of them; else empty.
+        otherDomains: Vec<Str>,
         /// Names outside the cluster are not forwarded.
         lacksForward: bool,
         /// The plugin health stops at once, without `lameduck`.
@@ -86,12 +88,51 @@ impl Cluster {
             lacksReady: judged.lacks_ready,
             lacksHealth: judged.lacks_health,
             lacksKubernetes: judged.lacks_kubernetes,
+            otherDomains: if judged.faults.is_empty() { self.other_domains(&blocks) } else { Vec::new() },
             lacksForward: judged.lacks_forward,
             lacksLameduck: judged.lacks_lameduck,
             loops: judged.loops.clone(),
             forcesTcp: judged.forces_tcp,
             mended: self.mended_corefile(text, &blocks, &judged, container).unwrap_or_default(),
         }))
+    }
+
+    /// The domains of the plugin kubernetes, when it does not answer for cluster.local, which kubelets of EKS give to pods
+    /// unless their user data says another.
+    fn other_domains(&self, blocks: &[ServerBlock]) -> Vec<Str> {
+        let told = |row: &crate::shape::Row| {
+            let data = &self.snapshot.tables.launch_template_versions.at(row.index).value.LaunchTemplateData.UserData;
+            super::user_data::decode(data).is_none_or(|t| t.contains("cluster-domain") || t.contains("clusterDomain"))
+        };
+        let custom = self.templates_in_use().iter().any(|(row, ..)| {
+            !self.snapshot.tables.launch_template_versions.at(row.index).LaunchTemplateData.UserData.is_empty() && told(row)
+        });
+        let rewritten = blocks.iter().flat_map(|b| &b.directives).any(|d| {
+            let words = d.arguments.iter().chain(d.options.iter().flatten());
+            d.name == "rewrite" && words.into_iter().any(|w| w.contains("cluster"))
+        });
+        if custom || rewritten || blocks.iter().any(ServerBlock::imports) {
+            return Vec::new();
+        }
+        let mut domains: Vec<Str> = Vec::new();
+        for block in blocks {
+            for plugin in block.directives.iter().filter(|d| d.name == "kubernetes") {
+                let zones: Vec<String> = match plugin.arguments.is_empty() {
+                    true => block.zones().map(|z| z.to_string()).collect(),
+                    false => plugin.arguments.clone(),
+                };
+                for zone in zones {
+                    let zone = zone.trim_end_matches('.');
+                    if zone.is_empty() || zone == "cluster.local" || zone == "local" {
+                        return Vec::new();
+                    }
+                    if !zone.ends_with(".arpa") && !domains.iter().any(|d| d == zone) {
+                        domains.push(Str::new(zone));
+                    }
+                }
+            }
+        }
+        domains
     }
 
     fn judge_corefile(&self, blocks: &[ServerBlock], container: Option<&Container>) -> Judged {

@@ -118,7 +118,7 @@ impl Cluster {
     }
 
     /// Where CoreDNS answers: its pods, by class.
-    fn coredns_classes(&self) -> Known<Vec<PodClass>> {
+    pub(super) fn coredns_classes(&self) -> Known<Vec<PodClass>> {
         self.snapshot.table::<NetworkInterface>()?;
         Ok(self.pod_classes(self.coredns_pods()?.into_iter()))
     }
@@ -277,7 +277,9 @@ impl Cluster {
             targets.extend(text.parse().ok().map(|a| (a, true)));
         }
         targets.extend(self.corefile_upstreams());
-        targets.retain(|(a, _)| !self.is_vpc_resolver(*a));
+        // kube-proxy turns the address of a service into that of a pod before the packet leaves.
+        let services = self.service_ranges();
+        targets.retain(|(a, _)| !self.is_vpc_resolver(*a) && !services.iter().any(|r| r.contains(a)));
         if targets.is_empty() {
             return Ok(Vec::new());
         }
@@ -304,8 +306,12 @@ impl Cluster {
                         unknown = unknown.or(Some((*target, trace)));
                         continue;
                     }
-                    let Some((hop, culprit)) = self.culprit(&trace) else { continue };
-                    let direction = Str::const_new(if hop.step.ends_with("ingress") { "ingress" } else { "egress" });
+                    // Where no object on the way is wrong, the address is: no gateway takes it.
+                    let named = || self.names_resolver(*target, *root).map(|row| (None, row));
+                    let found_there = self.culprit(&trace).map(|(hop, row)| (Some(hop), row)).or_else(named);
+                    let Some((hop, culprit)) = found_there else { continue };
+                    let inward = hop.is_some_and(|h| h.step.ends_with("ingress"));
+                    let direction = Str::const_new(if inward { "ingress" } else { "egress" });
                     let path = found.entry((culprit, direction.clone())).or_insert_with(|| {
                         self.new_dns_path("resolver", &target.to_string(), culprit, direction, &trace, &[])
                     });
@@ -328,6 +334,16 @@ impl Cluster {
             Some((target, trace)) if found.is_empty() && !reached.contains(&target) => Err(self.unclear(&trace)),
             _ => Ok(found.into_values().map(|path| ResolverPath { path }).collect()),
         }
+    }
+
+    /// The object that names a resolver: the Corefile's config map, or the VPC's DHCP options.
+    fn names_resolver(&self, address: IpAddr, root: bool) -> Option<Row> {
+        let tables = &self.snapshot.tables;
+        if self.corefile_upstreams().contains(&(address, root)) {
+            return tables.config_maps.get("kube-system/coredns").map(|m| m.row);
+        }
+        let vpc = self.snapshot.find::<Vpc>(&self.vpc_id().ok()?).ok()?;
+        tables.dhcp_options.get(&vpc.DhcpOptionsId).map(|o| o.row)
     }
 
     /// Where CoreDNS forwards to, as far as known: the VPC's own resolver, those of the DHCP options, of the Corefile.

@@ -116,7 +116,7 @@ fn when(event: &Event) -> &str {
 
 /// How a reconciliation ended that an event tells of: well or not. `None` for events about something else, such as
 /// endpoints or another controller's `Sync`.
-fn outcome(event: &Event) -> Option<bool> {
+pub(super) fn outcome(event: &Event) -> Option<bool> {
     match event.reason.as_str() {
         "SuccessfullyReconciled" | "EnsuredLoadBalancer" | "UpdatedLoadBalancer" => Some(true),
         "FailedBuildModel"

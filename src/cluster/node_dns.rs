@@ -6,8 +6,10 @@ use std::net::IpAddr;
 use super::Cluster;
 use super::dns_path::AnyLink;
 use super::user_data::{self, ClusterDns};
+use super::worker::Worker;
+use crate::network::{Disposition, End, Flow};
 use crate::shape::ec2::{Vpc, tag};
-use crate::shape::k8s::{Pod, Service};
+use crate::shape::k8s::{Node, Pod, Service};
 use crate::shape::{Link, Row, Str, derived};
 use crate::snapshot::Known;
 
@@ -35,8 +37,24 @@ derived! {
         affected: Vec<AnyLink>,
     }
 
+    /// Service kube-dns at another address than kubelets hand to pods where nothing tells them one.
+    MovedDnsService {
+        service: Link<Service>,
+        address: Str,
+        /// The tenth address of the service range.
+        usual: Str,
+        /// Nodes that are told no other.
+        nodes: Vec<Link<Node>>,
+    }
+
     /// A name server that pods name themselves and that nobody answers on.
-    PodNameserver { address: Str, pods: Vec<Link<Pod>>, expected: Vec<Str> }
+    PodNameserver {
+        address: Str,
+        pods: Vec<Link<Pod>>,
+        expected: Vec<Str>,
+        /// It lies outside the cluster's service range, and no way leads there from the pods.
+        outside: bool,
+    }
 }
 
 /// What `sed` is to do with user data: the address replaced, or added where bootstrap.sh guesses it.
@@ -218,27 +236,81 @@ impl Cluster {
         used.into_iter().map(|(row, (o, a))| (row, o.into_iter().collect(), a.into_iter().collect())).collect()
     }
 
-    /// Name servers in pods' `dnsConfig` that lie in the service range and that no service has.
+    /// kube-dns at another address than the tenth of the service range, with the nodes whose kubelets take that one: all
+    /// that EKS boots with nothing else said.
+    pub fn moved_dns_service(&self) -> Known<Option<MovedDnsService>> {
+        let services = self.snapshot.whole::<Service>()?;
+        let Some(service) = services.get("kube-system/kube-dns") else { return Ok(None) };
+        let Ok(address) = service.value.spec.clusterIP.parse::<IpAddr>() else { return Ok(None) };
+        let ranges = self.service_ranges();
+        let Some(range) = ranges.iter().find(|r| r.contains(&address)) else { return Ok(None) };
+        let Some(usual) = user_data::tenth(range).filter(|u| *u != address) else { return Ok(None) };
+        if self.answering()?.contains(&usual) {
+            return Ok(None);
+        }
+        let tables = &self.snapshot.tables;
+        let told: BTreeSet<Row> = self.node_dns()?.iter().flat_map(|d| d.affected.iter().map(|a| a.0)).collect();
+        let unread = |w: &Worker| {
+            let template = w.nodegroup.and_then(|n| tables.nodegroups.at(n.row.index).value.launchTemplate.as_ref());
+            template.is_some_and(|t| self.launch_template(&t.id, &t.version).is_none())
+        };
+        let nodes: Vec<Link<Node>> = self
+            .workers()?
+            .iter()
+            .filter(|w| w.kind == "ec2" && !unread(w))
+            .filter_map(|w| w.node.filter(|n| !told.contains(&n.row)))
+            .collect();
+        Ok((!nodes.is_empty()).then(|| MovedDnsService {
+            service: Link::new(service.row),
+            address: Str::from(address.to_string()),
+            usual: Str::from(usual.to_string()),
+            nodes,
+        }))
+    }
+
+    /// The ranges of the cluster's services.
+    pub(super) fn service_ranges(&self) -> Vec<ipnet::IpNet> {
+        let Ok(eks) = self.eks() else { return Vec::new() };
+        let config = &eks.value.kubernetesNetworkConfig;
+        [&config.serviceIpv4Cidr, &config.serviceIpv6Cidr].iter().filter_map(|r| r.parse().ok()).collect()
+    }
+
+    /// Whether packets of a pod to a DNS server at this private address are dropped for sure.
+    fn no_way_to(&self, pod: &Pod, address: IpAddr) -> bool {
+        let way = self.pod_place(pod).and_then(|place| self.pod_leaves(&place, address));
+        let private = matches!(address, IpAddr::V4(a) if a.is_private());
+        private
+            && way.is_ok_and(|(row, from)| {
+                let flow = Flow::udp(self.end(row, from), End::Address(address), 53);
+                self.network.decide(&flow) == Disposition::Blocked
+            })
+    }
+
+    /// Name servers in pods' `dnsConfig` on which nobody answers: in the service range, and no service has them; or
+    /// elsewhere, and no way leads there.
     pub fn pod_nameservers(&self) -> Known<Vec<PodNameserver>> {
         let pods = self.snapshot.table::<Pod>()?;
         let answering = self.answering()?;
         let expected = self.expected_dns()?;
-        let eks = self.eks()?;
-        let config = &eks.value.kubernetesNetworkConfig;
-        let ranges: Vec<ipnet::IpNet> =
-            [&config.serviceIpv4Cidr, &config.serviceIpv6Cidr].iter().filter_map(|r| r.parse().ok()).collect();
-        let mut found: BTreeMap<IpAddr, Vec<Row>> = BTreeMap::new();
+        self.eks()?;
+        let ranges = self.service_ranges();
+        let mut found: BTreeMap<(IpAddr, bool), Vec<Row>> = BTreeMap::new();
         for pod in pods.iter() {
             let Some(dns) = pod.value.spec.dnsConfig.as_ref() else { continue };
             for address in dns.nameservers.iter().filter_map(|n| n.parse::<IpAddr>().ok()) {
-                if ranges.iter().any(|r| r.contains(&address)) && !answering.contains(&address) {
-                    found.entry(address).or_default().push(pod.row);
+                if answering.contains(&address) {
+                    continue;
+                }
+                let inside = ranges.iter().any(|r| r.contains(&address));
+                if inside || self.no_way_to(pod.value, address) {
+                    found.entry((address, !inside)).or_default().push(pod.row);
                 }
             }
         }
         Ok(found
             .into_iter()
-            .map(|(address, pods)| PodNameserver {
+            .map(|((address, outside), pods)| PodNameserver {
+                outside,
                 address: Str::from(address.to_string()),
                 pods: pods.into_iter().map(Link::new).collect(),
                 expected: expected.iter().map(|a| Str::from(a.to_string())).collect(),

@@ -72,7 +72,7 @@ derived! {
 }
 
 /// Whether a rule admits a protocol and port.
-fn covers(rule: &IpPermission, protocol: &str, port: i64) -> bool {
+pub(super) fn covers(rule: &IpPermission, protocol: &str, port: i64) -> bool {
     let number = match protocol {
         "tcp" => "6",
         "udp" => "17",
@@ -394,6 +394,26 @@ impl Cluster {
             }
         }
         Ok(found)
+    }
+
+    /// Whether the target group of a binding, of this account and Region, is not there.
+    pub fn binding_lost(&self, binding: &TargetGroupBinding) -> Known<bool> {
+        let groups = self.snapshot.whole::<TargetGroup>()?;
+        let arn = binding.spec.targetGroupARN.as_str();
+        let mut parts = arn.split(':').skip(3);
+        let here = parts.next() == Some(self.region_name().as_str()) && parts.next() == Some(self.account_id().as_str());
+        Ok(here && groups.get(arn).is_none())
+    }
+
+    /// All nodes that run, when a target group is of instances and each of them is labelled to take no traffic of load
+    /// balancers.
+    pub fn nodes_excluded(&self, bound: &BoundTargetGroup) -> Known<Vec<Row>> {
+        let instances = self.snapshot.tables.target_groups.at(bound.group.row.index).value.TargetType == "instance";
+        let nodes: Vec<_> = self.workers()?.iter().filter(|w| w.joined && w.kind != "fargate").collect();
+        if !instances || !nodes.iter().all(|w| self.excluded(w)) {
+            return Ok(Vec::new());
+        }
+        Ok(nodes.iter().filter_map(|w| w.node.map(|n| n.row)).collect())
     }
 
     /// The Missing of a target group whose targets' health nobody read.

@@ -19,7 +19,8 @@ use crate::snapshot::{Known, Missing, Rec};
 derived! {
     /// A path without which a load balancer is not deployed or has no healthy target.
     LoadBalancerPath {
-        /// `webhook` (control plane to the controller), `target` (load balancer to target) or `node` (node to pod).
+        /// `webhook` (control plane to the controller), `endpoint` (controller to a VPC endpoint), `target` (load balancer
+        /// to target) or `node` (node to pod).
         kind: Str,
         /// What it is for: the controller, load balancer and target group, or service.
         name: Str,
@@ -102,6 +103,44 @@ impl Cluster {
                 found.insert(key.clone(), Arc::new(path));
                 if blocked {
                     break;
+                }
+            }
+        }
+        Ok(found.into_values().collect())
+    }
+
+    /// The paths from the controller's pods to the endpoints of the services that it calls and nodes do not need: what
+    /// keeps nodes from theirs is told of the nodes.
+    pub fn endpoint_paths(&self, controller: &LoadBalancerController) -> Known<Vec<Arc<LoadBalancerPath>>> {
+        let tables = &self.snapshot.tables;
+        let interfaces = self.snapshot.table::<NetworkInterface>()?;
+        let of_nodes: Vec<&str> = self.node_services().into_iter().map(|(service, _)| service).collect();
+        let mut found: BTreeMap<(Str, Vec<Str>, Str), Arc<LoadBalancerPath>> = BTreeMap::new();
+        for service in ["elasticloadbalancing", "ec2", "sts", "eks-auth", "wafv2", "acm"] {
+            if of_nodes.contains(&service) {
+                continue;
+            }
+            for endpoint in self.endpoints_of(service).unwrap_or_default() {
+                if !Self::endpoint_captures(endpoint.value) {
+                    continue;
+                }
+                for target in endpoint.value.NetworkInterfaceIds.iter().filter_map(|id| interfaces.get(id)) {
+                    for pod in controller.pods.iter().map(|p| tables.pods.at(p.row.index)) {
+                        let Ok(place) = self.pod_place(pod.value) else { continue };
+                        let key =
+                            (place.interface.SubnetId.clone(), group_ids(place.interface.value), target.SubnetId.clone());
+                        let key = (key.0, key.1, compact_str::format_compact!("{} {}", endpoint.VpcEndpointId, key.2));
+                        if found.contains_key(&key) {
+                            continue;
+                        }
+                        let from =
+                            End::Interface { id: place.interface.NetworkInterfaceId.clone(), address: Some(place.address) };
+                        let flow = Flow::tcp(from, End::interface(&target.NetworkInterfaceId), 443);
+                        let to = format!("{} ({service})", endpoint.VpcEndpointId);
+                        let path =
+                            self.path("endpoint", &controller.name, &to, place.interface.value, target.value, &flow);
+                        found.insert(key, Arc::new(path));
+                    }
                 }
             }
         }
@@ -199,13 +238,15 @@ impl Cluster {
                 }
                 let port = target.Target.Port.and_then(|p| u16::try_from(p).ok());
                 let check = target.HealthCheckPort.as_int().and_then(|p| u16::try_from(p).ok());
-                let Some(port) = port.or(check) else { continue };
+                let mut ports: Vec<u16> = port.into_iter().chain(check).collect();
+                ports.dedup();
                 let Some((interface, address)) = self.target_interface(&vpc, &of_instance, &target.Target.Id) else {
                     continue;
                 };
                 for arn in &group.value.LoadBalancerArns {
                     let Some(balancer) = balancers.get(arn) else { continue };
-                    for source in of_balancer.get(described(arn)).into_iter().flatten() {
+                    let sources = of_balancer.get(described(arn)).into_iter().flatten();
+                    for (source, port) in sources.flat_map(|s| ports.iter().map(move |p| (s, *p))) {
                         let key = (
                             group_ids(source.value),
                             group_ids(interface.value),
@@ -217,7 +258,8 @@ impl Cluster {
                             Some(path) => path,
                             None => {
                                 let end = End::Interface { id: interface.value.NetworkInterfaceId.clone(), address };
-                                let mut flow = Flow::tcp(End::interface(&source.NetworkInterfaceId), end, port);
+                                let from = self.balancer_end(balancer.value, source.value, address);
+                                let mut flow = Flow::tcp(from, end, port);
                                 flow.client_ports = 1024..=65535;
                                 let title = format!("{} ({})", balancer.LoadBalancerName, group.TargetGroupName);
                                 let mut path = self.path(
@@ -253,6 +295,24 @@ impl Cluster {
             path.groupsBlock && (ambiguous.iter().any(same) || (!refused.is_empty() && path.groups.iter().any(full)))
         };
         Ok(found.into_values().filter(|p| !stuck(p)).map(Arc::new).collect())
+    }
+
+    /// An interface of a load balancer as the source of what goes to an address. Those of a dualstack one speak IPv6
+    /// although not every answer shows their addresses: any of their subnet's range stands for it.
+    fn balancer_end(&self, balancer: &LoadBalancer, interface: &NetworkInterface, to: Option<IpAddr>) -> End {
+        let shown = !interface.Ipv6Addresses.is_empty() || !balancer.IpAddressType.starts_with("dualstack");
+        let subnet = self.snapshot.tables.subnets.get(&interface.SubnetId);
+        let range = subnet.and_then(|s| s.value.ipv6_cidr()?.parse::<ipnet::Ipv6Net>().ok());
+        match range {
+            Some(range) if !shown && to.is_some_and(|t| t.is_ipv6()) => End::Hypothetical {
+                vpc: interface.VpcId.clone(),
+                subnet: interface.SubnetId.clone(),
+                groups: group_ids(interface),
+                address: Some(IpAddr::V6((u128::from(range.network()) | 0x100).into())),
+                public: false,
+            },
+            _ => End::interface(&interface.NetworkInterfaceId),
+        }
     }
 
     fn target_interface(
@@ -342,7 +402,7 @@ impl Cluster {
     }
 
     /// Whether a node takes no traffic of load balancers.
-    fn excluded(&self, worker: &Worker) -> bool {
+    pub(super) fn excluded(&self, worker: &Worker) -> bool {
         worker.node.is_some_and(|n| {
             let labels = &self.snapshot.tables.nodes.at(n.row.index).value.metadata.labels;
             labels.contains_key("node.kubernetes.io/exclude-from-external-load-balancers")
@@ -450,7 +510,10 @@ impl Cluster {
             Err(missing) => all.push(Self::lacking_path(kind, &missing)),
         };
         match self.controllers() {
-            Ok(controllers) => controllers.iter().for_each(|c| take("webhook", self.webhook_paths(c))),
+            Ok(controllers) => controllers.iter().for_each(|c| {
+                take("webhook", self.webhook_paths(c));
+                take("endpoint", self.endpoint_paths(c));
+            }),
             Err(missing) => take("webhook", Err(missing)),
         }
         take("target", self.target_paths());

@@ -7,8 +7,9 @@ use crate::cluster::coredns::{CoreDnsAccess, CoreDnsBudgets, CoreDnsPods, DnsSer
 use crate::cluster::coredns_config::CoreDnsConfig;
 use crate::cluster::coredns_size::CoreDnsSize;
 use crate::cluster::dns_path::{DnsPath, ResolverPath};
+use crate::cluster::hybrid_dns::HybridDns;
 use crate::cluster::network_policy::{DnsDenial, StrictGap};
-use crate::cluster::node_dns::{NodeDns, PodNameserver};
+use crate::cluster::node_dns::{MovedDnsService, NodeDns, PodNameserver};
 use crate::cluster::service_path::{KubeProxy, NodeLocalGap};
 use crate::shape::{Described, Shape};
 
@@ -88,6 +89,11 @@ pub(super) fn subjects() -> Vec<Subject> {
         },
         Subject { schema: ResolverPath::described, reads: RESOLVERS, list: |c| Ok(shapes(c.resolver_paths()?)) },
         Subject {
+            schema: HybridDns::described,
+            reads: &["k8s:nodes", "k8s:pods", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSecurityGroups"],
+            list: |c| Ok(shapes(c.hybrid_dns()?)),
+        },
+        Subject {
             schema: StrictGap::described,
             reads: &["k8s:networkpolicies.networking.k8s.io", "k8s:daemonsets.apps", "k8s:pods"],
             list: |c| Ok(shapes(c.strict_gap()?)),
@@ -103,8 +109,13 @@ pub(super) fn subjects() -> Vec<Subject> {
             list: |c| Ok(shapes(c.node_dns()?)),
         },
         Subject {
+            schema: MovedDnsService::described,
+            reads: &["k8s:services", "k8s:nodes", "ec2:DescribeLaunchTemplateVersions"],
+            list: |c| Ok(shapes(c.moved_dns_service()?)),
+        },
+        Subject {
             schema: PodNameserver::described,
-            reads: &["k8s:pods", "k8s:services"],
+            reads: &["k8s:pods", "k8s:services", "ec2:DescribeRouteTables"],
             list: |c| Ok(shapes(c.pod_nameservers()?)),
         },
         Subject {

@@ -4,17 +4,19 @@ use std::sync::Arc;
 
 use super::{Function, Subject, Ty, method, text};
 use crate::cluster::Cluster;
+use crate::cluster::annotation::RefusedAnnotation;
 use crate::cluster::backend::Backend;
 use crate::cluster::controller::{LoadBalancerController, PermissionGap};
 use crate::cluster::controller_calls::Unreachable;
 use crate::cluster::identity::{Credentials, Trust};
 use crate::cluster::ingress::{LoadBalancerPlan, Owner, speaks_alb};
+use crate::cluster::listener::{ShutLoadBalancer, ShutSubnet};
 use crate::cluster::plan_checks::DeadWebhook;
 use crate::cluster::target_group::{BindingGap, BoundTargetGroup, ClientGap};
 use crate::cluster::targets::{LoadBalancerPath, TargetGroups};
 use crate::shape::ec2::{SecurityGroup, Subnet};
 use crate::shape::eks;
-use crate::shape::k8s::{Event, Ingress, IngressClass, Namespace, ServiceAccount};
+use crate::shape::k8s::{Event, Ingress, IngressClass, Namespace, ServiceAccount, TargetGroupBinding};
 use crate::shape::{Described, Shape};
 use crate::snapshot::{Known, Missing};
 
@@ -66,6 +68,78 @@ pub(super) fn functions() -> Vec<Function> {
                 let wanted = text(a, 0);
                 Ok(c.plan_events(this.value).iter().any(|e| e.value.message.contains(wanted.as_str())).into())
             },
+        ),
+        method::<LoadBalancerPlan>(
+            "refused",
+            &[],
+            BOOL,
+            &["k8s:events"],
+            "Whether the last event of one of its objects tells of something that stays until somebody changes it.",
+            |c, this, _| Ok(c.refused(this.value).into()),
+        ),
+        method::<LoadBalancerPlan>(
+            "unwatched",
+            &[],
+            BOOL,
+            &["k8s:deployments.apps"],
+            "Whether every load balancer controller is told to watch another namespace than its own.",
+            |c, this, _| Ok(c.unwatched(this.value)?.into()),
+        ),
+        method::<LoadBalancerController>(
+            "roleGone",
+            &[],
+            BOOL,
+            &["iam:GetRole", "k8s:serviceaccounts"],
+            "Whether IAM answered that the role of its service account does not exist.",
+            |c, this, _| Ok(c.controller_role_gone(this.value)?.into()),
+        ),
+        method::<LoadBalancerController>(
+            "hindrance",
+            &[],
+            STR,
+            &["k8s:pods"],
+            "What keeps its pods from starting, in the words of the scheduler or kubelet; empty when nobody says.",
+            |c, this, _| Ok(c.controller_hindrance(this.value).into()),
+        ),
+        method::<LoadBalancerController>(
+            "addonsOutOfReach",
+            &[],
+            Ty::List(&STR),
+            &["ec2:DescribeVpcEndpoints", "ec2:DescribeRouteTables", "k8s:pods"],
+            "Of shield, waf and wafv2 those that it calls and cannot reach.",
+            |c, this, _| Ok(c.addons_out_of_reach(this.value)?.into()),
+        ),
+        method::<Ingress>(
+            "classOfNobody",
+            &[],
+            Ty::List(&Ty::Object("IngressClass")),
+            &["k8s:ingressclasses.networking.k8s.io"],
+            "Its class, when no controller that is known serves it though it has annotations of the AWS Load Balancer Controller; else empty.",
+            |c, this, _| Ok(c.class_of_nobody(this.value)?.map(|k| k.row).into_iter().collect::<Vec<_>>().into()),
+        ),
+        method::<Ingress>(
+            "annotatedForNobody",
+            &[],
+            BOOL,
+            &["k8s:ingressclasses.networking.k8s.io", "k8s:deployments.apps"],
+            "Whether its annotation kubernetes.io/ingress.class names a class of nobody.",
+            |c, this, _| Ok(c.annotated_for_nobody(this.value)?.into()),
+        ),
+        method::<IngressClass>(
+            "lacksParameters",
+            &[],
+            BOOL,
+            &["k8s:ingressclassparams.elbv2.k8s.aws"],
+            "Whether the IngressClassParams that it names are not there.",
+            |c, this, _| Ok(c.lacks_parameters(this.value)?.into()),
+        ),
+        method::<IngressClass>(
+            "waiting",
+            &[],
+            Ty::List(&Ty::Object("Ingress")),
+            &["k8s:ingresses.networking.k8s.io"],
+            "The ingresses of this class that have no load balancer.",
+            |c, this, _| Ok(c.waiting_of_class(this.value).into()),
         ),
         method::<LoadBalancerPlan>(
             "blamed",
@@ -260,6 +334,62 @@ pub(super) fn functions() -> Vec<Function> {
             |c, this, _| Ok(Arc::new(c.controller_identity(this.value)?).into()),
         ),
         method::<eks::Cluster>(
+            "loadBalancerControllers",
+            &[],
+            Ty::List(&Ty::Object("Deployment")),
+            &["k8s:deployments.apps"],
+            "The deployments of the AWS Load Balancer Controller.",
+            |c, _, _| Ok(c.controllers()?.iter().map(|k| k.deployment.row).collect::<Vec<_>>().into()),
+        ),
+        method::<eks::Cluster>(
+            "waitingApplicationPlans",
+            &[],
+            Ty::List(&Ty::Object("LoadBalancerPlan")),
+            &["k8s:ingresses.networking.k8s.io", "k8s:events"],
+            "The Application Load Balancers of the AWS Load Balancer Controller that are waited for.",
+            |c, _, _| {
+                let waits = |p: &&Arc<LoadBalancerPlan>| {
+                    p.wanting && p.balancer == "application" && p.maker == "controller"
+                };
+                Ok(c.plans()?.iter().filter(waits).cloned().collect::<Vec<_>>().into())
+            },
+        ),
+        method::<eks::Cluster>(
+            "loadBalancersWaited",
+            &[],
+            BOOL,
+            &["k8s:services"],
+            "Whether a load balancer of the AWS Load Balancer Controller is waited for, or its last reconciliation failed.",
+            |c, _, _| Ok(c.plans()?.iter().any(|p| p.wanting && p.maker == "controller").into()),
+        ),
+        method::<TargetGroupBinding>(
+            "lost",
+            &[],
+            BOOL,
+            &["elasticloadbalancing:DescribeTargetGroups"],
+            "Whether the target group that it names, of this account and Region, is not there.",
+            |c, this, _| Ok(c.binding_lost(this.value)?.into()),
+        ),
+        method::<BoundTargetGroup>(
+            "nodesExcluded",
+            &[],
+            Ty::List(&Ty::Object("Node")),
+            &["k8s:nodes"],
+            "All nodes, when the target group is of instances and every node is labelled to take no traffic of load balancers; else empty.",
+            |c, this, _| Ok(c.nodes_excluded(this.value)?.into()),
+        ),
+        method::<eks::Cluster>(
+            "watchedNamespaces",
+            &[],
+            Ty::List(&STR),
+            &["k8s:deployments.apps"],
+            "The namespaces that the load balancer controllers are told to watch.",
+            |c, _, _| {
+                let all = c.controllers()?.iter().map(|k| k.watchNamespace.clone()).filter(|n| !n.is_empty());
+                Ok(all.collect::<Vec<_>>().into())
+            },
+        ),
+        method::<eks::Cluster>(
             "namelessKubeProxy",
             &[],
             Ty::List(&Ty::Object("DaemonSet")),
@@ -448,6 +578,37 @@ pub(super) fn subjects() -> Vec<Subject> {
             schema: LoadBalancerPlan::described,
             reads: &["k8s:ingresses.networking.k8s.io", "k8s:services", "ec2:DescribeSubnets"],
             list: |c| Ok(c.plans()?.iter().map(|p| p.clone() as Arc<dyn Shape>).collect()),
+        },
+        Subject {
+            schema: ShutSubnet::described,
+            reads: &[
+                "elasticloadbalancing:DescribeLoadBalancers",
+                "elasticloadbalancing:DescribeListeners",
+                "ec2:DescribeNetworkAcls",
+                "ec2:DescribeSubnets",
+                "k8s:services",
+            ],
+            list: |c| Ok(c.shut_subnets()?.into_iter().map(|s| s as Arc<dyn Shape>).collect()),
+        },
+        Subject {
+            schema: ShutLoadBalancer::described,
+            reads: &[
+                "elasticloadbalancing:DescribeLoadBalancers",
+                "elasticloadbalancing:DescribeListeners",
+                "ec2:DescribeSecurityGroups",
+                "k8s:services",
+            ],
+            list: |c| Ok(c.shut_load_balancers()?.into_iter().map(|b| b as Arc<dyn Shape>).collect()),
+        },
+        Subject {
+            schema: RefusedAnnotation::described,
+            reads: &[
+                "k8s:ingresses.networking.k8s.io",
+                "k8s:services",
+                "ec2:DescribeSecurityGroups",
+                "ec2:DescribeAddresses",
+            ],
+            list: |c| Ok(c.refused_annotations()?.into_iter().map(|a| a as Arc<dyn Shape>).collect()),
         },
         Subject {
             schema: Backend::described,

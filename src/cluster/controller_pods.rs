@@ -1,0 +1,77 @@
+//! Why the pods of the load balancer controller do not run, and which AWS services beside its own they call in vain.
+
+use super::Cluster;
+use super::controller::{LoadBalancerController, flag};
+use crate::shape::Str;
+use crate::shape::ec2::VpcEndpoint;
+use crate::snapshot::Known;
+
+/// Reasons for which a container waits until somebody changes something.
+const LASTING: [&str; 6] = [
+    "ImagePullBackOff",
+    "ErrImagePull",
+    "InvalidImageName",
+    "CreateContainerConfigError",
+    "ErrImageNeverPull",
+    "CreateContainerError",
+];
+
+impl Cluster {
+    /// Whether IAM answered that the role of a controller's service account does not exist.
+    pub fn controller_role_gone(&self, controller: &LoadBalancerController) -> Known<bool> {
+        let identity = self.controller_identity(controller)?;
+        let role = super::identity::role_name(&identity.roleArn);
+        if self.role(&identity.roleArn).is_ok() {
+            return Ok(false);
+        }
+        let gone = self.snapshot.manifest.failures.iter().any(|f| {
+            f.operation == "iam:GetRole" && f.code.starts_with("NoSuchEntity") && f.argument.as_deref() == Some(role)
+        });
+        if gone { Ok(true) } else { Err(self.snapshot.missing("iam:GetRole", Some(role))) }
+    }
+
+    /// What keeps a controller's pods from starting, in the words of the scheduler or the kubelet; empty when they start
+    /// or nobody says.
+    pub fn controller_hindrance(&self, controller: &LoadBalancerController) -> Str {
+        let pods = &self.snapshot.tables.pods;
+        let found = controller.pods.iter().map(|p| pods.at(p.row.index).value).find_map(|pod| {
+            let unscheduled = pod.status.conditions.iter().find(|c| {
+                c.r#type == "PodScheduled" && c.status == "False" && c.reason == "Unschedulable" && !c.message.is_empty()
+            });
+            if let Some(condition) = unscheduled {
+                return Some(condition.message.to_string());
+            }
+            let waiting = pod.status.containerStatuses.iter().chain(&pod.status.initContainerStatuses);
+            waiting
+                .filter_map(|s| s.state.as_ref()?.waiting.as_ref())
+                .find(|w| LASTING.contains(&w.reason.as_str()))
+                .map(|w| format!("{}: {}", w.reason, w.message))
+        });
+        Str::from(found.unwrap_or_default())
+    }
+
+    /// The services beside its own that a controller calls for every Application Load Balancer from subnets without a way
+    /// out: those whose flag is not off (`--enable-shield`, `--enable-waf`, `--enable-wafv2`) and that have no endpoint.
+    pub fn addons_out_of_reach(&self, controller: &LoadBalancerController) -> Known<Vec<Str>> {
+        let endpoints = self.snapshot.whole::<VpcEndpoint>()?;
+        let deployment = self.snapshot.tables.deployments.at(controller.deployment.row.index).value;
+        let Some(container) = deployment.spec.template.spec.containers.first() else { return Ok(Vec::new()) };
+        let proxied = container.env.iter().any(|e| e.name.eq_ignore_ascii_case("HTTPS_PROXY"));
+        let subnets = self.controller_subnets(controller);
+        if proxied || subnets.is_empty() || !subnets.iter().all(|s| self.shut_in(s)) {
+            return Ok(Vec::new());
+        }
+        let (vpc, region) = (self.vpc_id()?, self.region_name());
+        // Shield and WAF Classic have no endpoints.
+        let served = endpoints.iter().any(|e| {
+            e.VpcId == vpc && e.ServiceName.starts_with("com.amazonaws.") && e.ServiceName.ends_with(".wafv2")
+        });
+        let classic = region.is_empty() || !region.starts_with("cn-");
+        let all = [("shield", false), ("waf", false), ("wafv2", served)];
+        Ok(all
+            .into_iter()
+            .filter(|(name, served)| !served && classic && flag(container, &format!("enable-{name}")) != Some("false"))
+            .map(|(name, _)| Str::const_new(name))
+            .collect())
+    }
+}

@@ -1,0 +1,195 @@
+//! Load balancers to whose listeners nobody gets: by their own security groups, or by the ACLs of their subnets.
+
+use std::sync::Arc;
+
+use super::Cluster;
+use super::acl_gap::{about, ports, range};
+use super::target_group::covers;
+use crate::network::address::is_public;
+use crate::shape::ec2::{NetworkAcl, NetworkAclEntry, SecurityGroup, Subnet};
+use crate::shape::elb::{Listener, LoadBalancer};
+use crate::shape::k8s::{Ingress, Service};
+use crate::shape::{Link, Str, derived};
+use crate::snapshot::{Known, Rec, Table};
+
+derived! {
+    /// A load balancer of the cluster whose security groups admit nobody to any of its listeners.
+    ShutLoadBalancer {
+        balancer: Link<LoadBalancer>,
+        groups: Vec<Link<SecurityGroup>>,
+        /// Its listeners: `tcp 443`.
+        listeners: Vec<Str>,
+        /// Protocol and port of the first listener, for the rule that lacks.
+        protocol: Str,
+        port: i64,
+        ingresses: Vec<Link<Ingress>>,
+        services: Vec<Link<Service>>,
+    }
+}
+
+derived! {
+    /// A network ACL that lets no client of the internet through to a load balancer that faces it.
+    ShutSubnet {
+        acl: Link<NetworkAcl>,
+        /// `ingress`: requests to the listeners; `egress`: the answers.
+        direction: Str,
+        balancer: Link<LoadBalancer>,
+        /// Its listeners: `tcp 443`.
+        listeners: Vec<Str>,
+        subnets: Vec<Link<Subnet>>,
+        /// Ports of the entry that lacks.
+        from: i64,
+        to: i64,
+        /// A free number for it, before all that deny.
+        number: i64,
+        ingresses: Vec<Link<Ingress>>,
+        services: Vec<Link<Service>>,
+    }
+}
+
+/// Protocol and port of a load balancer's listeners.
+fn listeners_of(listeners: &Table<Listener>, balancer: &LoadBalancer) -> Vec<(&'static str, i64)> {
+    listeners
+        .iter()
+        .filter(|l| l.value.LoadBalancerArn == balancer.LoadBalancerArn)
+        .filter_map(|l| {
+            let protocol = if l.value.Protocol.ends_with("UDP") { "udp" } else { "tcp" };
+            Some((protocol, l.value.Port?))
+        })
+        .collect()
+}
+
+/// Whether an ACL lets any address of the internet through: an entry allows it that no earlier one takes back.
+fn admits_public(acl: &NetworkAcl, egress: bool, protocol: &str, asked: (i64, i64)) -> bool {
+    let mut entries: Vec<&NetworkAclEntry> =
+        acl.Entries.iter().filter(|e| e.Egress == Some(egress) && about(e, protocol)).collect();
+    entries.sort_by_key(|e| e.RuleNumber);
+    entries.iter().enumerate().any(|(number, entry)| {
+        let Some(net) = range(entry) else { return true };
+        let (from, to) = ports(entry);
+        let private = net.prefix_len() >= 8 && !is_public(net.addr());
+        if entry.RuleAction != "allow" || private || to < asked.0 || asked.1 < from {
+            return false;
+        }
+        !entries.iter().take(number).any(|before| {
+            let (first, last) = ports(before);
+            before.RuleAction == "deny"
+                && range(before).is_some_and(|b| b.contains(&net))
+                && first <= asked.0.max(from)
+                && asked.1.min(to) <= last
+        })
+    })
+}
+
+impl Cluster {
+    /// ACLs of the subnets of internet-facing load balancers that let nobody of the internet through to any listener, or
+    /// no answer back.
+    pub fn shut_subnets(&self) -> Known<Vec<Arc<ShutSubnet>>> {
+        let balancers = self.snapshot.table::<LoadBalancer>()?;
+        let acls = self.snapshot.table::<NetworkAcl>()?;
+        let faces = |l: &Link<LoadBalancer>| balancers.at(l.row.index).value.Scheme == "internet-facing";
+        if !self.plans()?.iter().any(|p| p.balancers.iter().any(faces)) {
+            return Ok(Vec::new());
+        }
+        let listeners = self.snapshot.table::<Listener>()?;
+        let mut found: Vec<ShutSubnet> = Vec::new();
+        for plan in self.plans()?.iter() {
+            for link in plan.balancers.iter().filter(|l| faces(l)) {
+                let balancer = balancers.at(link.row.index).value;
+                let asked = listeners_of(listeners, balancer);
+                if asked.is_empty() {
+                    continue;
+                }
+                for zone in &balancer.AvailabilityZones {
+                    let of_subnet = |a: &&Rec<'_, NetworkAcl>| {
+                        a.value.Associations.iter().any(|s| s.SubnetId == zone.SubnetId)
+                    };
+                    let all: Vec<Rec<'_, NetworkAcl>> = acls.iter().collect();
+                    let (Some(acl), Some(subnet)) =
+                        (all.iter().find(of_subnet), self.snapshot.tables.subnets.get(&zone.SubnetId))
+                    else {
+                        continue;
+                    };
+                    let shut_in = !asked.iter().any(|(p, n)| admits_public(acl.value, false, p, (*n, *n)));
+                    let shut_out = !asked.iter().any(|(p, _)| admits_public(acl.value, true, p, (1024, 65535)));
+                    let port = asked.first().map_or(443, |a| a.1);
+                    for (shut, direction, ports) in
+                        [(shut_in, "ingress", (port, port)), (shut_out, "egress", (1024, 65535))]
+                    {
+                        if !shut {
+                            continue;
+                        }
+                        let subnet = Link::new(subnet.row);
+                        let acl_link = Link::new(acl.row);
+                        let known = |f: &&mut ShutSubnet| f.acl == acl_link && f.direction == direction;
+                        if let Some(known) = found.iter_mut().find(known) {
+                            if !known.subnets.contains(&subnet) {
+                                known.subnets.push(subnet);
+                            }
+                            continue;
+                        }
+                        let taken: Vec<i64> = acl
+                            .value
+                            .Entries
+                            .iter()
+                            .filter(|e| e.Egress == Some(direction == "egress"))
+                            .filter_map(|e| e.RuleNumber)
+                            .collect();
+                        let lowest = taken.iter().min().copied().unwrap_or(100);
+                        found.push(ShutSubnet {
+                            acl: acl_link,
+                            direction: Str::const_new(direction),
+                            balancer: *link,
+                            listeners: asked.iter().map(|(p, n)| compact_str::format_compact!("{p} {n}")).collect(),
+                            subnets: vec![subnet],
+                            from: ports.0,
+                            to: ports.1,
+                            number: (lowest / 2).max(1),
+                            ingresses: plan.ingresses.clone(),
+                            services: plan.services.clone(),
+                        });
+                    }
+                }
+            }
+        }
+        Ok(found.into_iter().map(Arc::new).collect())
+    }
+
+    /// Load balancers of ingresses and services with security groups of which none has an inbound rule for a listener.
+    pub fn shut_load_balancers(&self) -> Known<Vec<Arc<ShutLoadBalancer>>> {
+        let balancers = self.snapshot.table::<LoadBalancer>()?;
+        let guarded = |l: &Link<LoadBalancer>| !balancers.at(l.row.index).value.SecurityGroups.is_empty();
+        if !self.plans()?.iter().any(|p| p.balancers.iter().any(guarded)) {
+            return Ok(Vec::new());
+        }
+        let listeners = self.snapshot.table::<Listener>()?;
+        let security = self.snapshot.table::<SecurityGroup>()?;
+        let mut found: Vec<Arc<ShutLoadBalancer>> = Vec::new();
+        for plan in self.plans()?.iter() {
+            for link in &plan.balancers {
+                let balancer = balancers.at(link.row.index).value;
+                let groups: Vec<Rec<'_, SecurityGroup>> =
+                    balancer.SecurityGroups.iter().filter_map(|id| security.get(id)).collect();
+                let unread = groups.is_empty() || groups.len() < balancer.SecurityGroups.len();
+                if unread || found.iter().any(|f| f.balancer == *link) {
+                    continue;
+                }
+                let asked = listeners_of(listeners, balancer);
+                let admitted = |(protocol, port): &(&'static str, i64)| {
+                    groups.iter().flat_map(|g| g.value.IpPermissions.iter()).any(|rule| covers(rule, protocol, *port))
+                };
+                let Some(first) = asked.first().filter(|_| !asked.iter().any(admitted)) else { continue };
+                found.push(Arc::new(ShutLoadBalancer {
+                    balancer: *link,
+                    groups: groups.iter().map(|g| Link::new(g.row)).collect(),
+                    listeners: asked.iter().map(|(p, n)| compact_str::format_compact!("{p} {n}")).collect(),
+                    protocol: Str::const_new(first.0),
+                    port: first.1,
+                    ingresses: plan.ingresses.clone(),
+                    services: plan.services.clone(),
+                }));
+            }
+        }
+        Ok(found)
+    }
+}
