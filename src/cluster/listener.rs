@@ -49,14 +49,16 @@ derived! {
 
 /// Protocol and port of a load balancer's listeners.
 fn listeners_of(listeners: &Table<Listener>, balancer: &LoadBalancer) -> Vec<(&'static str, i64)> {
-    listeners
+    let mut asked: Vec<_> = listeners
         .iter()
         .filter(|l| l.value.LoadBalancerArn == balancer.LoadBalancerArn)
         .filter_map(|l| {
             let protocol = if l.value.Protocol.ends_with("UDP") { "udp" } else { "tcp" };
             Some((protocol, l.value.Port?))
         })
-        .collect()
+        .collect();
+    asked.sort_unstable();
+    asked
 }
 
 /// Whether an ACL lets any address of the internet through: an entry allows it that no earlier one takes back.
@@ -101,13 +103,8 @@ impl Cluster {
                     continue;
                 }
                 for zone in &balancer.AvailabilityZones {
-                    let of_subnet = |a: &&Rec<'_, NetworkAcl>| {
-                        a.value.Associations.iter().any(|s| s.SubnetId == zone.SubnetId)
-                    };
-                    let all: Vec<Rec<'_, NetworkAcl>> = acls.iter().collect();
-                    let (Some(acl), Some(subnet)) =
-                        (all.iter().find(of_subnet), self.snapshot.tables.subnets.get(&zone.SubnetId))
-                    else {
+                    let acl = self.network.acl_of(&zone.SubnetId).ok().map(|row| acls.at(row.index));
+                    let (Some(acl), Some(subnet)) = (acl, self.snapshot.tables.subnets.get(&zone.SubnetId)) else {
                         continue;
                     };
                     let shut_in = !asked.iter().any(|(p, n)| admits_public(acl.value, false, p, (*n, *n)));
@@ -151,6 +148,9 @@ impl Cluster {
                     }
                 }
             }
+        }
+        for shut in &mut found {
+            shut.subnets.sort_by_key(|s| &self.snapshot.tables.subnets.at(s.row.index).value.SubnetId);
         }
         Ok(found.into_iter().map(Arc::new).collect())
     }
