@@ -4,7 +4,6 @@
 
 mod change;
 mod estate;
-#[allow(dead_code)]
 mod run;
 
 use std::collections::BTreeMap;
