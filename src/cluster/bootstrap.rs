@@ -320,15 +320,13 @@ impl Cluster {
     fn bootstrap_fault(&self, said: &Said) -> (&'static str, String) {
         let name = self.name();
         let literal = |text: &str| !text.is_empty() && !text.contains(['$', '`', '{']);
-        let endpoint = self.eks().map(|e| e.value.endpoint.clone()).unwrap_or_default();
         if said.style == "none" {
             return ("nothing", String::new());
         }
         if literal(&said.cluster) && !name.is_empty() && said.cluster != name {
             return ("cluster", said.cluster.clone());
         }
-        let host = |text: &str| text.trim_start_matches("https://").trim_end_matches(['/']).to_lowercase();
-        if literal(&said.endpoint) && !endpoint.is_empty() && host(&said.endpoint) != host(&endpoint) {
+        if literal(&said.endpoint) && self.is_foreign(&said.endpoint) == Ok(true) {
             return ("endpoint", said.endpoint.clone());
         }
         if matches!(said.style, "nodeadm" | "bottlerocket")
@@ -395,11 +393,18 @@ mod tests {
 
     #[test]
     fn proxies_need_exceptions() {
-        let unit = |lines: &str| format!("cat <<EOF > /etc/systemd/system/kubelet.service.d/proxy.conf\n{lines}\nEOF\n");
+        let unit =
+            |lines: &str| format!("cat <<EOF > /etc/systemd/system/kubelet.service.d/proxy.conf\n{lines}\nEOF\n");
         assert_eq!(proxy_lacks(&unit("Environment=\"HTTPS_PROXY=http://p:3128\"")), "without NO_PROXY");
-        assert!(proxy_lacks(&unit("HTTPS_PROXY=http://p:3128\nNO_PROXY=localhost,.internal")).starts_with("without 169.254"));
+        assert!(
+            proxy_lacks(&unit("HTTPS_PROXY=http://p:3128\nNO_PROXY=localhost,.internal"))
+                .starts_with("without 169.254")
+        );
         assert_eq!(proxy_lacks(&unit("HTTPS_PROXY=http://p:3128\nno_proxy=localhost,169.254.169.254")), "");
-        assert_eq!(proxy_lacks("> /etc/systemd/system/containerd.service.d/proxy.conf\nHTTPS_PROXY=http://p:3128\n"), "");
+        assert_eq!(
+            proxy_lacks("> /etc/systemd/system/containerd.service.d/proxy.conf\nHTTPS_PROXY=http://p:3128\n"),
+            ""
+        );
         assert_eq!(proxy_lacks("export HTTPS_PROXY=http://p:3128\nyum install -y jq\n"), "");
         assert_eq!(proxy_lacks("[settings.network]\nhttps-proxy = \"p:3128\"\n"), "");
         assert_eq!(proxy_lacks("#!/bin/bash\n# HTTPS_PROXY=x\n"), "");

@@ -10,7 +10,18 @@ use crate::snapshot::{Known, Rec};
 
 /// What is in the names of daemon sets that give pods their network.
 const CNIS: &[&str] = &[
-    "aws-node", "cilium", "calico", "canal", "antrea", "weave", "flannel", "kube-router", "ovn", "romana", "multus", "cni",
+    "aws-node",
+    "cilium",
+    "calico",
+    "canal",
+    "antrea",
+    "weave",
+    "flannel",
+    "kube-router",
+    "ovn",
+    "romana",
+    "multus",
+    "cni",
 ];
 
 /// The VPC CNI of the cluster.

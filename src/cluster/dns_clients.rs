@@ -166,7 +166,10 @@ impl Cluster {
     }
 
     /// The SecurityGroupPolicies that select a pod.
-    pub(super) fn group_policies_of<'a>(&'a self, pod: Rec<'a, Pod>) -> impl Iterator<Item = Rec<'a, SecurityGroupPolicy>> {
+    pub(super) fn group_policies_of<'a>(
+        &'a self,
+        pod: Rec<'a, Pod>,
+    ) -> impl Iterator<Item = Rec<'a, SecurityGroupPolicy>> {
         let policies = self.snapshot.tables.security_group_policies.iter();
         policies.filter(move |p| p.metadata.namespace == pod.value.metadata.namespace).filter(move |p| {
             p.spec.podSelector.as_ref().is_some_and(|s| super::selector::selects(s, &pod.value.metadata.labels))

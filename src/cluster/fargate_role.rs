@@ -107,9 +107,7 @@ impl Cluster {
             // What is wrong with the whole map is told by another rule.
             Ok(AwsAuth::Malformed(row)) => (Ok(true), Some(Link::new(row))),
             Ok(AwsAuth::NotThere) => (Ok(false), None),
-            Ok(AwsAuth::Rows(row, rows)) => {
-                (Ok(rows.iter().any(|r| r.maps_nodes_of(arn))), Some(Link::new(row)))
-            }
+            Ok(AwsAuth::Rows(row, rows)) => (Ok(rows.iter().any(|r| r.maps_nodes_of(arn))), Some(Link::new(row))),
         };
         let (from_entry, entry) = match self.entry_of(arn) {
             _ if mode == "CONFIG_MAP" => (Ok(false), None),

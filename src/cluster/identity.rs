@@ -272,8 +272,7 @@ impl Cluster {
     pub fn auto_mode_trust(&self) -> Known<Str> {
         let eks = self.eks()?;
         let role = self.role(&eks.value.roleArn)?;
-        let context =
-            Context::default().with("aws:SourceArn", &eks.arn).with("aws:SourceAccount", &self.account_id());
+        let context = Context::default().with("aws:SourceArn", &eks.arn).with("aws:SourceAccount", &self.account_id());
         let trust = self.trusted(role, "eks.amazonaws.com", &["sts:AssumeRole", "sts:TagSession"], &context);
         Ok(if trust.holds { Str::default() } else { trust.wanted })
     }

@@ -144,7 +144,8 @@ impl Cluster {
         };
         let vpc: Vec<ipnet::IpNet> = self.vpc_ranges().iter().filter_map(|r| r.parse().ok()).collect();
         let inside = |cidr: &Str| cidr.parse().is_ok_and(|net: ipnet::IpNet| vpc.iter().any(|v| v.contains(&net)));
-        let mut rules = placement.groups.iter().flat_map(|g| &tables.security_groups.at(g.row.index).value.IpPermissionsEgress);
+        let mut rules =
+            placement.groups.iter().flat_map(|g| &tables.security_groups.at(g.row.index).value.IpPermissionsEgress);
         !placement.nodes.iter().any(ready)
             && !placement.groups.is_empty()
             && rules.all(|p| {

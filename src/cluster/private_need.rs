@@ -147,12 +147,10 @@ impl Cluster {
             }
         }
         images.sort_by_key(|(image, ..)| *image);
-        needs.extend(
-            images.into_iter().map(|(image, from, pods)| {
-                let system = pods.iter().any(|p| tables.pods.at(p.row.index).metadata.namespace == "kube-system");
-                PrivateNeed { pods, system, ..need("image", from, image.to_owned()) }
-            }),
-        );
+        needs.extend(images.into_iter().map(|(image, from, pods)| {
+            let system = pods.iter().any(|p| tables.pods.at(p.row.index).metadata.namespace == "kube-system");
+            PrivateNeed { pods, system, ..need("image", from, image.to_owned()) }
+        }));
         Ok(needs.into_iter().map(Arc::new).collect())
     }
 

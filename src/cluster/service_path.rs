@@ -127,7 +127,8 @@ impl Cluster {
         let other = ["cilium", "calico-node", "antrea-agent", "kube-router"];
         let replaced = self.auto_mode() || sets.iter().any(|s| other.contains(&s.metadata.name.as_str()));
         let maps = &self.snapshot.tables.config_maps;
-        let kubeconfig = maps.get("kube-system/kube-proxy").and_then(|m| Some((m.row, m.value.data.get("kubeconfig")?)));
+        let kubeconfig =
+            maps.get("kube-system/kube-proxy").and_then(|m| Some((m.row, m.value.data.get("kubeconfig")?)));
         let map = maps.get("kube-system/kube-proxy-config").or_else(|| maps.get("kube-system/kube-proxy"));
         let text = map.and_then(|m| m.value.data.get("config").or(m.value.data.get("config.conf")));
         let flag = set.and_then(|s| {

@@ -86,7 +86,8 @@ impl Cluster {
         {
             let id = &self.snapshot.tables.route_tables.at(table.index).RouteTableId;
             let by = route.by.as_deref().unwrap_or_default();
-            let why = format!("route table {id} has no route back to the nodes ({}): answers take {by}", from.CidrBlock);
+            let why =
+                format!("route table {id} has no route back to the nodes ({}): answers take {by}", from.CidrBlock);
             return Some((table, "back", Str::from(why)));
         }
         let kind = match hop.code {
@@ -107,9 +108,14 @@ impl Cluster {
     fn leads_elsewhere(&self, routes: Row) -> bool {
         let vpc = self.vpc_id().unwrap_or_default();
         routes.table == TableId::TransitGatewayRoutes
-            && self.snapshot.tables.transit_gateway_routes.at(routes.index).Routes.iter().any(|r| {
-                r.State != "blackhole" && r.TransitGatewayAttachments.iter().any(|a| a.ResourceId != vpc)
-            })
+            && self
+                .snapshot
+                .tables
+                .transit_gateway_routes
+                .at(routes.index)
+                .Routes
+                .iter()
+                .any(|r| r.State != "blackhole" && r.TransitGatewayAttachments.iter().any(|a| a.ResourceId != vpc))
     }
 
     fn transit_command(&self, kind: &str, culprit: Row, gateway: &str, subnet: &Subnet) -> Str {
