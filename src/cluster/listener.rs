@@ -52,9 +52,14 @@ fn listeners_of(listeners: &Table<Listener>, balancer: &LoadBalancer) -> Vec<(&'
     listeners
         .iter()
         .filter(|l| l.value.LoadBalancerArn == balancer.LoadBalancerArn)
-        .filter_map(|l| {
-            let protocol = if l.value.Protocol.ends_with("UDP") { "udp" } else { "tcp" };
-            Some((protocol, l.value.Port?))
+        .flat_map(|l| {
+            let protocols: &[&'static str] = match l.value.Protocol.as_str() {
+                "TCP_UDP" => &["tcp", "udp"],
+                "UDP" | "QUIC" => &["udp"],
+                "TCP_QUIC" => &["tcp", "udp"],
+                _ => &["tcp"],
+            };
+            protocols.iter().filter_map(|p| Some((*p, l.value.Port?)))
         })
         .collect()
 }
