@@ -106,9 +106,8 @@ impl Cluster {
                     continue;
                 }
                 for zone in &balancer.AvailabilityZones {
-                    let of_subnet = |a: &&Rec<'_, NetworkAcl>| {
-                        a.value.Associations.iter().any(|s| s.SubnetId == zone.SubnetId)
-                    };
+                    let of_subnet =
+                        |a: &&Rec<'_, NetworkAcl>| a.value.Associations.iter().any(|s| s.SubnetId == zone.SubnetId);
                     let all: Vec<Rec<'_, NetworkAcl>> = acls.iter().collect();
                     let (Some(acl), Some(subnet)) =
                         (all.iter().find(of_subnet), self.snapshot.tables.subnets.get(&zone.SubnetId))

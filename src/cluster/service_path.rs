@@ -153,7 +153,8 @@ impl Cluster {
                     )
                 })
             });
-            let mut reasons = pod.value.status.containerStatuses.iter().filter_map(|s| s.state.as_ref()?.waiting.as_ref());
+            let mut reasons =
+                pod.value.status.containerStatuses.iter().filter_map(|s| s.state.as_ref()?.waiting.as_ref());
             if reasons.any(|w| lacks_image(w.reason.as_str())) && self.has_ready_aws_node(&pod.value.spec.nodeName) {
                 unpulled.push(Link::new(pod.row));
                 continue;

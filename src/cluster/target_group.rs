@@ -406,7 +406,8 @@ impl Cluster {
         let ports = &service.value.spec.ports;
         let number = asked.port.as_int();
         let text = asked.port.as_str();
-        let has = ports.iter().any(|p| (number.is_some() && p.port == number) || (!p.name.is_empty() && p.name == text));
+        let has =
+            ports.iter().any(|p| (number.is_some() && p.port == number) || (!p.name.is_empty() && p.name == text));
         Ok(!ports.is_empty() && !text.is_empty() && !has)
     }
 
@@ -415,7 +416,8 @@ impl Cluster {
         let groups = self.snapshot.whole::<TargetGroup>()?;
         let arn = binding.spec.targetGroupARN.as_str();
         let mut parts = arn.split(':').skip(3);
-        let here = parts.next() == Some(self.region_name().as_str()) && parts.next() == Some(self.account_id().as_str());
+        let here =
+            parts.next() == Some(self.region_name().as_str()) && parts.next() == Some(self.account_id().as_str());
         Ok(here && groups.get(arn).is_none())
     }
 

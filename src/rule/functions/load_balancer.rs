@@ -348,9 +348,8 @@ pub(super) fn functions() -> Vec<Function> {
             &["k8s:ingresses.networking.k8s.io", "k8s:events"],
             "The Application Load Balancers of the AWS Load Balancer Controller that are waited for.",
             |c, _, _| {
-                let waits = |p: &&Arc<LoadBalancerPlan>| {
-                    p.wanting && p.balancer == "application" && p.maker == "controller"
-                };
+                let waits =
+                    |p: &&Arc<LoadBalancerPlan>| p.wanting && p.balancer == "application" && p.maker == "controller";
                 Ok(c.plans()?.iter().filter(waits).cloned().collect::<Vec<_>>().into())
             },
         ),
@@ -370,7 +369,12 @@ pub(super) fn functions() -> Vec<Function> {
             "Its last event, when it tells of a failure; else empty.",
             |c, this, _| {
                 let last = c.last_event("TargetGroupBinding", &this.metadata);
-                Ok(last.filter(|_| c.fails("TargetGroupBinding", &this.metadata)).map(|e| e.row).into_iter().collect::<Vec<_>>().into())
+                Ok(last
+                    .filter(|_| c.fails("TargetGroupBinding", &this.metadata))
+                    .map(|e| e.row)
+                    .into_iter()
+                    .collect::<Vec<_>>()
+                    .into())
             },
         ),
         method::<TargetGroupBinding>(
