@@ -50,7 +50,8 @@ impl Cluster {
         };
         let of_pods: Vec<&Str> = remote.remotePodNetworks.iter().flat_map(|n| &n.cidrs).collect();
         let of_nodes: Vec<&Str> = remote.remoteNodeNetworks.iter().flat_map(|n| &n.cidrs).collect();
-        let ranges = if of_pods.is_empty() { of_nodes } else { of_pods };
+        let mut ranges = if of_pods.is_empty() { of_nodes } else { of_pods };
+        ranges.sort();
         let security = self.snapshot.table::<SecurityGroup>()?;
         let tables = &self.snapshot.tables;
         let names: BTreeSet<&Str> = nodes.iter().map(|n| &tables.nodes.at(n.index).value.metadata.name).collect();

@@ -105,7 +105,9 @@ impl Cluster {
                 if asked.is_empty() {
                     continue;
                 }
-                for zone in &balancer.AvailabilityZones {
+                let mut zones: Vec<_> = balancer.AvailabilityZones.iter().collect();
+                zones.sort_by(|a, b| a.SubnetId.cmp(&b.SubnetId));
+                for zone in zones {
                     let of_subnet =
                         |a: &&Rec<'_, NetworkAcl>| a.value.Associations.iter().any(|s| s.SubnetId == zone.SubnetId);
                     let all: Vec<Rec<'_, NetworkAcl>> = acls.iter().collect();
@@ -172,8 +174,9 @@ impl Cluster {
         for plan in self.plans()?.iter() {
             for link in &plan.balancers {
                 let balancer = balancers.at(link.row.index).value;
-                let groups: Vec<Rec<'_, SecurityGroup>> =
+                let mut groups: Vec<Rec<'_, SecurityGroup>> =
                     balancer.SecurityGroups.iter().filter_map(|id| security.get(id)).collect();
+                groups.sort_by(|a, b| a.value.GroupId.cmp(&b.value.GroupId));
                 let unread = groups.is_empty() || groups.len() < balancer.SecurityGroups.len();
                 if unread || found.iter().any(|f| f.balancer == *link) {
                     continue;
