@@ -139,7 +139,8 @@ impl Cluster {
                 )),
                 None => {
                     let there: Vec<String> = listeners.iter().map(|(p, n)| format!("{p} {n}")).collect();
-                    let text = format!("names port {port}, and no HTTPS listener has it (listeners: {})", there.join(", "));
+                    let text =
+                        format!("names port {port}, and no HTTPS listener has it (listeners: {})", there.join(", "));
                     faults.push(fault(ALB, "ssl-redirect", text));
                 }
             }
@@ -196,7 +197,8 @@ impl Cluster {
             let outside: Vec<Str> = words(text).into_iter().filter(outside).collect();
             if !outside.is_empty() {
                 let there: Vec<String> = ranges.iter().map(|(id, r)| format!("{id} {r}")).collect();
-                let text = format!("names {}, which lies in none of its subnets ({})", outside.join(", "), there.join(", "));
+                let text =
+                    format!("names {}, which lies in none of its subnets ({})", outside.join(", "), there.join(", "));
                 faults.push(fault(NLB, "private-ipv4-addresses", text));
             }
         }

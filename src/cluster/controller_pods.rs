@@ -36,7 +36,10 @@ impl Cluster {
         let pods = &self.snapshot.tables.pods;
         let found = controller.pods.iter().map(|p| pods.at(p.row.index).value).find_map(|pod| {
             let unscheduled = pod.status.conditions.iter().find(|c| {
-                c.r#type == "PodScheduled" && c.status == "False" && c.reason == "Unschedulable" && !c.message.is_empty()
+                c.r#type == "PodScheduled"
+                    && c.status == "False"
+                    && c.reason == "Unschedulable"
+                    && !c.message.is_empty()
             });
             if let Some(condition) = unscheduled {
                 return Some(condition.message.to_string());

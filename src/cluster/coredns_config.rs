@@ -105,7 +105,8 @@ impl Cluster {
             super::user_data::decode(data).is_none_or(|t| t.contains("cluster-domain") || t.contains("clusterDomain"))
         };
         let custom = self.templates_in_use().iter().any(|(row, ..)| {
-            !self.snapshot.tables.launch_template_versions.at(row.index).LaunchTemplateData.UserData.is_empty() && told(row)
+            !self.snapshot.tables.launch_template_versions.at(row.index).LaunchTemplateData.UserData.is_empty()
+                && told(row)
         });
         let rewritten = blocks.iter().flat_map(|b| &b.directives).any(|d| {
             let words = d.arguments.iter().chain(d.options.iter().flatten());

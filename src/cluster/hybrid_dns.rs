@@ -30,9 +30,7 @@ derived! {
 
 /// Whether a rule admits any of a range. A prefix list may hold anything.
 fn touches(rule: &IpPermission, range: &IpNet) -> bool {
-    let meets = |cidr: &Str| {
-        cidr.parse::<IpNet>().is_ok_and(|net| net.contains(range) || range.contains(&net))
-    };
+    let meets = |cidr: &Str| cidr.parse::<IpNet>().is_ok_and(|net| net.contains(range) || range.contains(&net));
     !rule.PrefixListIds.is_empty()
         || rule.IpRanges.iter().any(|r| meets(&r.CidrIp))
         || rule.Ipv6Ranges.iter().any(|r| meets(&r.CidrIpv6))
@@ -52,7 +50,8 @@ impl Cluster {
         };
         let of_pods: Vec<&Str> = remote.remotePodNetworks.iter().flat_map(|n| &n.cidrs).collect();
         let of_nodes: Vec<&Str> = remote.remoteNodeNetworks.iter().flat_map(|n| &n.cidrs).collect();
-        let ranges = if of_pods.is_empty() { of_nodes } else { of_pods };
+        let mut ranges = if of_pods.is_empty() { of_nodes } else { of_pods };
+        ranges.sort();
         let security = self.snapshot.table::<SecurityGroup>()?;
         let tables = &self.snapshot.tables;
         let names: BTreeSet<&Str> = nodes.iter().map(|n| &tables.nodes.at(n.index).value.metadata.name).collect();
@@ -62,8 +61,7 @@ impl Cluster {
             let ready = p.status.conditions.iter().any(|c| c.r#type == "Ready" && c.status == "True");
             asks && !ready && !ended(p) && names.contains(&p.spec.nodeName)
         };
-        let pods: Vec<Link<Pod>> =
-            tables.pods.iter().filter(|p| suffers(p.value)).map(|p| Link::new(p.row)).collect();
+        let pods: Vec<Link<Pod>> = tables.pods.iter().filter(|p| suffers(p.value)).map(|p| Link::new(p.row)).collect();
         let mut found: Vec<HybridDns> = Vec::new();
         for class in self.coredns_classes()?.iter().filter(|c| c.kind != PodKind::Host) {
             let groups: Vec<_> = class.groups.iter().filter_map(|id| security.get(id)).collect();

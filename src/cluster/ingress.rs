@@ -223,11 +223,14 @@ impl Cluster {
                     || (s.spec.loadBalancerClass.is_empty()
                         && matches!(nlb(&s.value.metadata, "type"), Some("external" | "nlb-ip"))));
             ours && (s.status.loadBalancer.ingress.is_empty() || self.fails("Service", &s.metadata))
-        })
+        }) || tables
+            .target_group_bindings
+            .iter()
+            .any(|b| here(&b.value.metadata) && self.fails("TargetGroupBinding", &b.value.metadata))
     }
 
     /// Whether the last word about an object is a failure to reconcile it.
-    pub(super) fn fails(&self, kind: &str, meta: &ObjectMeta) -> bool {
+    pub fn fails(&self, kind: &str, meta: &ObjectMeta) -> bool {
         self.last_event(kind, meta).is_some_and(|e| outcome(e.value) == Some(false))
     }
 

@@ -3,13 +3,24 @@
 
 use super::Cluster;
 use super::ingress::{LoadBalancerPlan, speaks_alb};
-use crate::shape::{Row, Str};
 use crate::shape::k8s::{Ingress, IngressClass, IngressClassParams};
+use crate::shape::{Row, Str};
 use crate::snapshot::{Known, Rec};
 
 /// Parts of the controller names of ingress classes that others serve on purpose.
 const OTHERS: [&str; 12] = [
-    "nginx", "traefik", "istio", "kong", "haproxy", "contour", "cilium", "ambassador", "gloo", "apisix", "envoy", "gateway",
+    "nginx",
+    "traefik",
+    "istio",
+    "kong",
+    "haproxy",
+    "contour",
+    "cilium",
+    "ambassador",
+    "gloo",
+    "apisix",
+    "envoy",
+    "gateway",
 ];
 
 impl Cluster {
@@ -69,9 +80,8 @@ impl Cluster {
         let controllers = self.controllers()?;
         let ingresses = plan.ingresses.iter().map(|i| &tables.ingresses.at(i.row.index).value.metadata.namespace);
         let services = plan.services.iter().map(|s| &tables.services.at(s.row.index).value.metadata.namespace);
-        let watched = |namespace: &Str| {
-            controllers.iter().any(|c| c.watchNamespace.is_empty() || c.watchNamespace == *namespace)
-        };
+        let watched =
+            |namespace: &Str| controllers.iter().any(|c| c.watchNamespace.is_empty() || c.watchNamespace == *namespace);
         Ok(plan.maker == "controller" && !controllers.is_empty() && !ingresses.chain(services).any(watched))
     }
 }

@@ -52,9 +52,14 @@ fn listeners_of(listeners: &Table<Listener>, balancer: &LoadBalancer) -> Vec<(&'
     let mut asked: Vec<_> = listeners
         .iter()
         .filter(|l| l.value.LoadBalancerArn == balancer.LoadBalancerArn)
-        .filter_map(|l| {
-            let protocol = if l.value.Protocol.ends_with("UDP") { "udp" } else { "tcp" };
-            Some((protocol, l.value.Port?))
+        .flat_map(|l| {
+            let protocols: &[&'static str] = match l.value.Protocol.as_str() {
+                "TCP_UDP" => &["tcp", "udp"],
+                "UDP" | "QUIC" => &["udp"],
+                "TCP_QUIC" => &["tcp", "udp"],
+                _ => &["tcp"],
+            };
+            protocols.iter().filter_map(|p| Some((*p, l.value.Port?)))
         })
         .collect();
     asked.sort_unstable();
@@ -168,8 +173,9 @@ impl Cluster {
         for plan in self.plans()?.iter() {
             for link in &plan.balancers {
                 let balancer = balancers.at(link.row.index).value;
-                let groups: Vec<Rec<'_, SecurityGroup>> =
+                let mut groups: Vec<Rec<'_, SecurityGroup>> =
                     balancer.SecurityGroups.iter().filter_map(|id| security.get(id)).collect();
+                groups.sort_by(|a, b| a.value.GroupId.cmp(&b.value.GroupId));
                 let unread = groups.is_empty() || groups.len() < balancer.SecurityGroups.len();
                 if unread || found.iter().any(|f| f.balancer == *link) {
                     continue;

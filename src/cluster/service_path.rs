@@ -34,6 +34,10 @@ derived! {
         /// Why its pods are stuck: `CrashLoopBackOff` ...; empty when none is.
         stuck: Str,
         stuckPods: Vec<Link<Pod>>,
+        /// Pods that wait for their image, on nodes where aws-node has its own.
+        unpulled: Vec<Link<Pod>>,
+        /// The image of kube-proxy.
+        image: Str,
         version: Str,
         kubernetes: Str,
         /// Minor versions that it is behind the API server; negative when it is ahead.
@@ -141,6 +145,8 @@ impl Cluster {
         let mut here: BTreeSet<&Str> = BTreeSet::new();
         let mut stuck = Str::default();
         let mut stuck_pods = Vec::new();
+        let mut unpulled = Vec::new();
+        let lacks_image = |r: &str| matches!(r, "ImagePullBackOff" | "ErrImagePull");
         for pod in pods.iter().filter(|p| own(p.value) && !ended(p.value)) {
             let waiting = pod.value.status.containerStatuses.iter().find_map(|s| {
                 let waiting = s.state.as_ref()?.waiting.as_ref()?;
@@ -152,6 +158,12 @@ impl Cluster {
                     )
                 })
             });
+            let mut reasons =
+                pod.value.status.containerStatuses.iter().filter_map(|s| s.state.as_ref()?.waiting.as_ref());
+            if reasons.any(|w| lacks_image(w.reason.as_str())) && self.has_ready_aws_node(&pod.value.spec.nodeName) {
+                unpulled.push(Link::new(pod.row));
+                continue;
+            }
             match waiting {
                 Some(reason) => {
                     stuck = reason;
@@ -185,6 +197,8 @@ impl Cluster {
                 .collect(),
             stuck,
             stuckPods: stuck_pods,
+            unpulled,
+            image: image.map(Str::new).unwrap_or_default(),
             version: version.map(|v| Str::from(v.to_string())).unwrap_or_default(),
             kubernetes: kubernetes.map(|k| Str::from(format!("{}.{}", k.0, k.1))).unwrap_or_default(),
             behind: version.zip(kubernetes).map_or(0, |(v, k)| i64::from(k.1) - i64::from(v.1)),
@@ -192,6 +206,16 @@ impl Cluster {
             managed: self.addon("kube-proxy").is_some(),
             strictPods: cni.as_ref().is_some_and(|c| c.pod_eni() && c.enforcing_mode() == "strict"),
         }))
+    }
+
+    /// Whether aws-node runs on a node and is ready: its image came from the registry of EKS.
+    fn has_ready_aws_node(&self, node: &str) -> bool {
+        self.snapshot.tables.pods.iter().any(|p| {
+            p.value.spec.nodeName == node
+                && p.value.metadata.namespace == "kube-system"
+                && p.value.metadata.labels.get("k8s-app").is_some_and(|a| a == "aws-node")
+                && p.value.status.conditions.iter().any(|c| c.r#type == "Ready" && c.status == "True")
+        })
     }
 
     /// Pods with groups of their own that NodeLocal DNSCache does not serve: in strict mode all they send goes

@@ -396,12 +396,28 @@ impl Cluster {
         Ok(found)
     }
 
+    /// Whether the service of a binding is there and has no such port.
+    pub fn binding_lacks_port(&self, binding: &TargetGroupBinding) -> Known<bool> {
+        let services = self.snapshot.table::<Service>()?;
+        let asked = &binding.spec.serviceRef;
+        let Some(service) = services.get(&format!("{}/{}", binding.metadata.namespace, asked.name)) else {
+            return Ok(false);
+        };
+        let ports = &service.value.spec.ports;
+        let number = asked.port.as_int();
+        let text = asked.port.as_str();
+        let has =
+            ports.iter().any(|p| (number.is_some() && p.port == number) || (!p.name.is_empty() && p.name == text));
+        Ok(!ports.is_empty() && !text.is_empty() && !has)
+    }
+
     /// Whether the target group of a binding, of this account and Region, is not there.
     pub fn binding_lost(&self, binding: &TargetGroupBinding) -> Known<bool> {
         let groups = self.snapshot.whole::<TargetGroup>()?;
         let arn = binding.spec.targetGroupARN.as_str();
         let mut parts = arn.split(':').skip(3);
-        let here = parts.next() == Some(self.region_name().as_str()) && parts.next() == Some(self.account_id().as_str());
+        let here =
+            parts.next() == Some(self.region_name().as_str()) && parts.next() == Some(self.account_id().as_str());
         Ok(here && groups.get(arn).is_none())
     }
 

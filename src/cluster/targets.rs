@@ -127,14 +127,19 @@ impl Cluster {
                 for target in endpoint.value.NetworkInterfaceIds.iter().filter_map(|id| interfaces.get(id)) {
                     for pod in controller.pods.iter().map(|p| tables.pods.at(p.row.index)) {
                         let Ok(place) = self.pod_place(pod.value) else { continue };
-                        let key =
-                            (place.interface.SubnetId.clone(), group_ids(place.interface.value), target.SubnetId.clone());
+                        let key = (
+                            place.interface.SubnetId.clone(),
+                            group_ids(place.interface.value),
+                            target.SubnetId.clone(),
+                        );
                         let key = (key.0, key.1, compact_str::format_compact!("{} {}", endpoint.VpcEndpointId, key.2));
                         if found.contains_key(&key) {
                             continue;
                         }
-                        let from =
-                            End::Interface { id: place.interface.NetworkInterfaceId.clone(), address: Some(place.address) };
+                        let from = End::Interface {
+                            id: place.interface.NetworkInterfaceId.clone(),
+                            address: Some(place.address),
+                        };
                         let flow = Flow::tcp(from, End::interface(&target.NetworkInterfaceId), 443);
                         let to = format!("{} ({service})", endpoint.VpcEndpointId);
                         let path =

@@ -348,9 +348,8 @@ pub(super) fn functions() -> Vec<Function> {
             &["k8s:ingresses.networking.k8s.io", "k8s:events"],
             "The Application Load Balancers of the AWS Load Balancer Controller that are waited for.",
             |c, _, _| {
-                let waits = |p: &&Arc<LoadBalancerPlan>| {
-                    p.wanting && p.balancer == "application" && p.maker == "controller"
-                };
+                let waits =
+                    |p: &&Arc<LoadBalancerPlan>| p.wanting && p.balancer == "application" && p.maker == "controller";
                 Ok(c.plans()?.iter().filter(waits).cloned().collect::<Vec<_>>().into())
             },
         ),
@@ -361,6 +360,30 @@ pub(super) fn functions() -> Vec<Function> {
             &["k8s:services"],
             "Whether a load balancer of the AWS Load Balancer Controller is waited for, or its last reconciliation failed.",
             |c, _, _| Ok(c.plans()?.iter().any(|p| p.wanting && p.maker == "controller").into()),
+        ),
+        method::<TargetGroupBinding>(
+            "failure",
+            &[],
+            Ty::List(&Ty::Object("Event")),
+            &["k8s:events"],
+            "Its last event, when it tells of a failure; else empty.",
+            |c, this, _| {
+                let last = c.last_event("TargetGroupBinding", &this.metadata);
+                Ok(last
+                    .filter(|_| c.fails("TargetGroupBinding", &this.metadata))
+                    .map(|e| e.row)
+                    .into_iter()
+                    .collect::<Vec<_>>()
+                    .into())
+            },
+        ),
+        method::<TargetGroupBinding>(
+            "lacksPort",
+            &[],
+            BOOL,
+            &["k8s:services"],
+            "Whether its service is there and has no port of the name or number that it asks for.",
+            |c, this, _| Ok(c.binding_lacks_port(this.value)?.into()),
         ),
         method::<TargetGroupBinding>(
             "lost",
