@@ -147,6 +147,21 @@ pub fn reads(rules: &[Rule]) -> BTreeSet<&'static str> {
     reads
 }
 
+/// What has to be read of a cluster so that rules can be decided.
+#[derive(Debug, Clone)]
+pub struct Needs {
+    pub reads: BTreeSet<&'static str>,
+    /// Whether a rule looks at add-ons that no built-in one knows.
+    pub every_addon: bool,
+}
+
+impl Needs {
+    pub fn of(rules: &RuleSet) -> Needs {
+        let every_addon = rules.rules.iter().any(|rule| rule.custom && rule.shape == "Addon");
+        Needs { reads: reads(&rules.rules), every_addon }
+    }
+}
+
 /// The policy of IAM, as JSON.
 pub fn aws(rules: &RuleSet) -> String {
     let mut services: BTreeMap<&str, Vec<&str>> = BTreeMap::new();

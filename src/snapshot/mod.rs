@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "live")]
+pub(crate) use order::asked_after;
 pub(crate) use order::named_by;
 pub use recording::{Recording, WriteError, indent, indent_into};
 pub use redact::{RedactError, redact};

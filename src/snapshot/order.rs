@@ -27,7 +27,7 @@ const NAMED_BY: &[(&str, &[&str])] = &[
     ("ec2:DescribeTransitGateways", &["ec2:DescribeRouteTables"]),
     ("ec2:DescribeVpcPeeringConnections", &["ec2:DescribeRouteTables", "ec2:DescribeSecurityGroups"]),
     ("ec2:GetManagedPrefixListEntries", &["ec2:DescribeRouteTables", "ec2:DescribeSecurityGroups"]),
-    ("ec2:GetSubnetCidrReservations", &["ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets"]),
+    ("ec2:GetSubnetCidrReservations", &["ec2:DescribeInstances", "eks:DescribeNodegroup"]),
     ("ec2:SearchTransitGatewayRoutes", &["ec2:DescribeTransitGatewayAttachments"]),
     ("eks:DescribeAccessEntry", &["eks:ListAccessEntries"]),
     ("eks:DescribeAddon", &["eks:ListAddons"]),
@@ -55,7 +55,7 @@ pub(crate) fn named_by(read: &str) -> &'static [&'static str] {
 }
 
 /// The same, and what those are named by in turn, up to the cluster.
-pub(super) fn asked_after(read: &str) -> Vec<&'static str> {
+pub(crate) fn asked_after(read: &str) -> Vec<&'static str> {
     let mut after = named_by(read).to_vec();
     let mut at = 0;
     while let Some(read) = after.get(at) {
