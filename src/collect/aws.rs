@@ -35,7 +35,7 @@ use aws_types::service_config::ServiceConfigKey;
 
 use super::answer::Answer;
 use super::call::{Call, Service};
-use super::credentials::{Access, AccessError, explain};
+use super::credentials::{Access, AccessError, explain, no_region};
 use super::endpoint;
 use super::refusal::{Failed, Refusal};
 
@@ -68,17 +68,21 @@ impl Aws {
             loader = loader.region(Region::new(region.clone()));
         }
         let config = loader.load().await;
-        let region =
-            config.region().map(|r| r.as_ref().to_owned()).filter(|r| !r.is_empty()).ok_or(AccessError::NoRegion)?;
         let mut provider =
             config.credentials_provider().ok_or_else(|| AccessError::NoCredentials("none".to_owned()))?;
+        let credentials = provider.provide_credentials().await;
+        let Some(region) = config.region().map(|r| r.as_ref().to_owned()).filter(|r| !r.is_empty()) else {
+            return Err(no_region(access, credentials));
+        };
+        credentials.map_err(|error| explain(access, &error))?;
         if let Some(role) = &access.role_arn {
             let assumed = aws_config::sts::AssumeRoleProvider::builder(role.clone())
                 .session_name("eks-doctor")
                 .configure(&config);
             provider = SharedCredentialsProvider::new(assumed.build().await);
+            let refused = |error| AccessError::Role(role.clone(), super::told(&error));
+            provider.provide_credentials().await.map_err(refused)?;
         }
-        provider.provide_credentials().await.map_err(|error| explain(access, &error))?;
         Ok(Aws { region, config, http, provider })
     }
 

@@ -46,13 +46,13 @@ impl Service {
         }
     }
 
-    /// The service id, by which `AWS_ENDPOINT_URL_<ID>` and profiles name it.
+    /// The service id, by which `AWS_ENDPOINT_URL_<ID>` and the `services` of a profile name it, with `_` for spaces.
     pub fn id(self) -> &'static str {
         match self {
-            Service::Autoscaling => "Auto Scaling",
+            Service::Autoscaling => "Auto_Scaling",
             Service::Ec2 => "EC2",
             Service::Eks => "EKS",
-            Service::Elbv2 => "Elastic Load Balancing v2",
+            Service::Elbv2 => "Elastic_Load_Balancing_v2",
             Service::Iam => "IAM",
             Service::Kms => "KMS",
             Service::Sts => "STS",
