@@ -37,6 +37,8 @@ pub(super) struct Plan {
     /// The path of the OIDC issuer, as it ends the ARN of its provider.
     issuer: String,
     cluster_role: String,
+    /// Whether the cluster's role makes network interfaces for pods.
+    pod_interfaces: bool,
     /// What was already asked about: the kind and its id.
     seen: BTreeSet<(&'static str, String)>,
     /// How many calls of each read are not answered yet.
@@ -49,7 +51,8 @@ pub(super) struct Plan {
     /// Subnets of nodes and of ENIConfigs, whose reservations were not asked for yet.
     node_subnets: BTreeSet<String>,
     pod_subnets: BTreeSet<String>,
-    /// Whether pods take prefixes, and from the subnets of ENIConfigs.
+    /// Whether pods take prefixes: in EKS Auto Mode, with the VPC CNI, from the subnets of ENIConfigs.
+    auto_mode: bool,
     prefixes: bool,
     custom_networking: bool,
     /// Service accounts of load balancer controllers, `namespace/name`.
@@ -307,7 +310,8 @@ impl Plan {
                 self.prefixes |= on("ENABLE_PREFIX_DELEGATION");
                 self.custom_networking |= on("AWS_VPC_K8S_CNI_CUSTOM_NETWORK_CFG");
                 let mut calls = self.reservations();
-                if on("ENABLE_POD_ENI") {
+                self.pod_interfaces |= on("ENABLE_POD_ENI");
+                if self.pod_interfaces {
                     calls.extend(self.own_role());
                 }
                 calls
@@ -357,16 +361,13 @@ impl Plan {
         self.issuer = issuer.map_or("", Str::as_str).trim_start_matches("https://").to_owned();
         self.cluster_role = cluster.roleArn.to_string();
         let mut calls = self.provider();
-        let auto = cluster.computeConfig.as_ref().filter(|c| c.enabled == Some(true));
-        if self.whole() || auto.is_some() {
+        self.auto_mode = cluster.computeConfig.as_ref().is_some_and(|c| c.enabled == Some(true));
+        if self.whole() || self.pod_interfaces || self.auto_mode {
             calls.extend(self.own_role());
         }
+        calls.extend(self.reservations());
         if let Some(compute) = &cluster.computeConfig {
             calls.extend(self.node_role(&compute.nodeRoleArn));
-        }
-        if auto.is_some() {
-            self.prefixes = true;
-            calls.extend(self.reservations());
         }
         if !self.vpc.is_empty() {
             calls.extend(self.of_vpc());
@@ -391,105 +392,4 @@ fn last(arn: &str) -> &str {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::{Path, PathBuf};
-
-    use super::*;
-    use crate::shape::ec2::Instance;
-    use crate::snapshot::named_by;
-
-    fn files(folder: &Path, found: &mut BTreeSet<PathBuf>) {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                files(&path, found);
-            } else {
-                found.insert(path);
-            }
-        }
-    }
-
-    /// Reads a fixture as if it were AWS. Returns the calls and the length of the longest chain of them.
-    fn read(fixture: &Path, cluster: &str) -> (BTreeSet<Call>, usize, BTreeSet<PathBuf>) {
-        let mut plan = Plan::new(cluster, None);
-        let mut open: Vec<(Call, usize)> = plan.start().into_iter().map(|call| (call, 1)).collect();
-        for kind in ["serviceaccounts", "deployments.apps", "eniconfigs.crd.k8s.amazonaws.com"] {
-            if let Ok(list) = std::fs::read_to_string(fixture.join(format!("k8s/{kind}.json"))) {
-                open.extend(plan.follow_objects(kind, &list).into_iter().map(|call| (call, 2)));
-            }
-        }
-        let (mut asked, mut longest, mut found) = (BTreeSet::new(), 0, BTreeSet::new());
-        while let Some((call, depth)) = open.pop() {
-            longest = longest.max(depth);
-            assert!(asked.insert(call.clone()), "asked twice: {call:?}");
-            let path = match call.file() {
-                Some(file) => format!("aws/{}/{}.json", call.path(), last(&file)),
-                None => format!("aws/{}.json", call.path()),
-            };
-            let path = fixture.join(path);
-            let before = plan.seen.clone();
-            let more = match std::fs::read(&path) {
-                Ok(body) => {
-                    found.insert(path);
-                    let mut answer = Answer::from_json(call.service.name(), call.operation, &body).unwrap();
-                    plan.follow(&call, &mut answer)
-                }
-                Err(_) => plan.failed(&call),
-            };
-            open.extend(more.into_iter().map(|call| (call, depth + 1)));
-            // What is held waits for all that may name more of it.
-            for (read, value) in plan.seen.difference(&before).filter(|(kind, _)| kind.contains(':')) {
-                assert!(named_by(read).contains(&call.read().as_str()), "{} names {value} for {read}", call.read());
-            }
-        }
-        assert!(plan.held.is_empty(), "never asked: {:?}", plan.held);
-        (asked, longest, found)
-    }
-
-    #[test]
-    fn everything_that_a_healthy_cluster_has_is_asked_for() {
-        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/healthy");
-        let mut there = BTreeSet::new();
-        files(&fixture.join("aws"), &mut there);
-        let cluster =
-            std::fs::read_dir(fixture.join("aws/eks/describe-cluster")).unwrap().next().unwrap().unwrap().path();
-        let cluster = cluster.file_stem().unwrap().to_string_lossy().into_owned();
-        let (_, longest, found) = read(&fixture, &cluster);
-        let name = |path: &&PathBuf| path.strip_prefix(&fixture).unwrap().to_string_lossy().into_owned();
-        let forgotten: Vec<String> = there.difference(&found).map(|p| name(&p)).collect();
-        // What the cluster has no use for, as `docs/live.md` tells.
-        let unused = |file: &String| {
-            let unused = [
-                "transit-gateway",
-                "peering",
-                "egress-only",
-                "get-policy-version",
-                "attributes",
-                "prefix-list",
-                "get-subnet-cidr-reservations",
-                "describe-access-entry/Admin",
-            ];
-            unused.iter().any(|u| file.contains(u))
-        };
-        let forgotten: Vec<String> = forgotten.into_iter().filter(|file| !unused(file)).collect();
-        assert_eq!(forgotten, Vec::<String>::new());
-        // DescribeCluster, DescribeInstances, GetInstanceProfile, ListAttachedRolePolicies, GetPolicy, GetPolicyVersion.
-        assert!(longest <= 6, "{longest}");
-    }
-
-    #[test]
-    fn other_clusters_instances_are_not_followed() {
-        let mut plan = Plan::new("prod", None);
-        let instance = |cluster: &str| {
-            let text = format!(
-                r#"{{"InstanceId": "i-1", "InstanceType": "m5.large", "SubnetId": "subnet-{cluster}",
-                    "IamInstanceProfile": {{"Arn": "arn:aws:iam::1:instance-profile/{cluster}"}},
-                    "Tags": [{{"Key": "kubernetes.io/cluster/{cluster}", "Value": "owned"}}]}}"#
-            );
-            serde_json::from_str::<Instance>(&text).unwrap()
-        };
-        let calls = plan.instances(&[instance("prod"), instance("dev")]);
-        let about: Vec<&str> = calls.iter().filter_map(|c| c.argument.as_deref()).collect();
-        assert_eq!(about, ["subnet-prod", "prod"]);
-    }
-}
+mod tests;

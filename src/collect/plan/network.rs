@@ -141,7 +141,7 @@ impl Plan {
 
     pub(super) fn reservations(&mut self) -> Vec<Call> {
         let mut subnets = BTreeSet::new();
-        if self.whole() || (self.prefixes && !self.custom_networking) {
+        if self.whole() || self.auto_mode || (self.prefixes && !self.custom_networking) {
             subnets.append(&mut self.node_subnets);
         }
         if self.whole() || (self.prefixes && self.custom_networking) {
