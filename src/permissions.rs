@@ -151,14 +151,14 @@ pub fn reads(rules: &[Rule]) -> BTreeSet<&'static str> {
 #[derive(Debug, Clone)]
 pub struct Needs {
     pub reads: BTreeSet<&'static str>,
-    /// Whether a rule looks at add-ons that no built-in one knows.
-    pub every_addon: bool,
+    /// Whether each of them is asked about everything: rules of the user's own may look at what built-in ones have no
+    /// use for.
+    pub everything: bool,
 }
 
 impl Needs {
     pub fn of(rules: &RuleSet) -> Needs {
-        let every_addon = rules.rules.iter().any(|rule| rule.custom && rule.shape == "Addon");
-        Needs { reads: reads(&rules.rules), every_addon }
+        Needs { reads: reads(&rules.rules), everything: rules.rules.iter().any(|rule| rule.custom) }
     }
 }
 

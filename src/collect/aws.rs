@@ -98,6 +98,15 @@ impl Aws {
 
     /// Where a service is, and the Region of its signatures.
     pub fn endpoint(&self, service: Service) -> (String, String) {
+        self.place(service, self.config.use_dual_stack() == Some(true))
+    }
+
+    /// The STS that a cluster's token names. The cluster asks it, not this machine, and knows the usual hosts.
+    pub fn token_endpoint(&self) -> (String, String) {
+        self.place(Service::Sts, false)
+    }
+
+    fn place(&self, service: Service, dual_stack: bool) -> (String, String) {
         let key = ServiceConfigKey::builder()
             .service_id(service.id())
             .env("AWS_ENDPOINT_URL")
@@ -105,9 +114,9 @@ impl Aws {
             .build();
         let given = key.ok().and_then(|key| self.config.service_config()?.load_config(key));
         let given = given.or_else(|| self.config.endpoint_url().map(str::to_owned));
-        let (fips, dual_stack) = (self.config.use_fips() == Some(true), self.config.use_dual_stack() == Some(true));
-        let url =
-            given.unwrap_or_else(|| format!("https://{}", endpoint::host(service, &self.region, fips, dual_stack)));
+        let fips = self.config.use_fips() == Some(true);
+        let host = || endpoint::host(service, &self.region, fips, dual_stack);
+        let url = given.unwrap_or_else(|| format!("https://{}", host()));
         (url, endpoint::signing_region(service, &self.region).to_owned())
     }
 

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::call::{Service, encoded};
+use super::call::encoded;
 use super::refusal::Failed;
 use super::{token, told};
 use crate::snapshot::indent_into;
@@ -153,7 +153,7 @@ impl Api {
             return Err(failed("NoEndpoint", format!("cluster {cluster} has no endpoint yet")));
         }
         let credentials = aws.credentials().await?;
-        let (sts, region) = aws.endpoint(Service::Sts);
+        let (sts, region) = aws.token_endpoint();
         let token = token::token(&credentials, cluster, &region, &sts, std::time::SystemTime::now());
         let token = token.map_err(|e| failed("NoToken", e.to_string()))?;
         let kubeconfig = serde_json::json!({

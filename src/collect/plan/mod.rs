@@ -111,9 +111,9 @@ impl Plan {
         self.opened(Vec::new())
     }
 
-    /// Whether everything is read that a snapshot has a place for.
+    /// Whether reads are made although no built-in rule has use for them in this cluster.
     fn whole(&self) -> bool {
-        self.needs.is_none()
+        self.needs.as_ref().is_none_or(|needs| needs.everything)
     }
 
     fn close(&mut self, call: &Call) {
@@ -184,9 +184,9 @@ impl Plan {
                 self.below(answer, "fargateProfileNames", "DescribeFargateProfile", "fargate-profiles")
             }
             "ListAddons" => {
-                let every = self.needs.as_ref().is_none_or(|needs| needs.every_addon);
+                let whole = self.whole();
                 let mut calls = self.below(answer, "addons", "DescribeAddon", "addons");
-                calls.retain(|call| every || call.argument.as_deref().is_some_and(|name| ADDONS.contains(&name)));
+                calls.retain(|call| whole || call.argument.as_deref().is_some_and(|name| ADDONS.contains(&name)));
                 calls
             }
             "ListAccessEntries" => {
