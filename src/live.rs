@@ -1,17 +1,19 @@
 //! The command line's side of reading a live cluster: what was asked for, what the person is told.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use eks_doctor::collect::{self, Access, Collected, Kubernetes, Options, Wanted};
+use eks_doctor::permissions::Needs;
 use eks_doctor::snapshot;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::prelude::*;
 
 use crate::cli::{Live, Record};
 
-/// Reads the clusters, and tells on standard error what could not be read.
-pub fn collect(clusters: &[String], live: &Live) -> Result<Vec<Collected>, String> {
+/// Reads the clusters, what is needed of them or all, and tells on standard error what could not be read.
+pub fn collect(clusters: &[String], live: &Live, needs: Option<Needs>) -> Result<Vec<Collected>, String> {
     listen(live.verbose);
     let mut region = live.region.clone();
     let mut names: Vec<String> = Vec::new();
@@ -44,7 +46,8 @@ pub fn collect(clusters: &[String], live: &Live) -> Result<Vec<Collected>, Strin
         return Err(message.to_owned());
     }
     let access = Access { profile: live.profile.clone(), region, role_arn: live.role_arn.clone() };
-    let options = Options { access, kubernetes, timeout: Duration::from_secs(live.timeout) };
+    let options =
+        Options { access, kubernetes, timeout: Duration::from_secs(live.timeout), needs: needs.map(Arc::new) };
     let collected = collect::collect(&wanted, &options).map_err(|e| e.to_string())?;
     for one in &collected {
         for note in &one.notes {
@@ -56,7 +59,7 @@ pub fn collect(clusters: &[String], live: &Live) -> Result<Vec<Collected>, Strin
 
 /// Writes what was read as a folder; of several clusters, a folder each.
 pub fn record(args: &Record) -> Result<ExitCode, String> {
-    let collected = collect(&args.clusters, &args.live)?;
+    let collected = collect(&args.clusters, &args.live, None)?;
     let several = args.live.all_clusters || collected.len() > 1;
     for Collected { mut cluster, mut recording, .. } in collected {
         if args.redact {

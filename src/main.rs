@@ -19,7 +19,7 @@ use eks_doctor::date::Date;
 use eks_doctor::diagnostic::Report;
 use eks_doctor::diff;
 use eks_doctor::network::{Disposition, Trace};
-use eks_doctor::permissions;
+use eks_doctor::permissions::{self, Needs};
 use eks_doctor::picture::Picture;
 use eks_doctor::prove;
 use eks_doctor::report;
@@ -168,10 +168,11 @@ fn check(args: &cli::Check) -> Result<ExitCode, Trouble> {
     };
     let (config, rules) = load_rules(&args.rules)?;
     let today = today(args.today)?;
-    // A picture is drawn only for who looks at it.
+    // A picture is drawn only for who looks at it, and shows more than rules look at.
     let drawn = outputs.iter().any(|output| output.format == Format::Html);
+    let needs = (!drawn).then(|| Needs::of(&rules));
     let (mut checked, mut clusters) = (Vec::new(), Vec::new());
-    for (snapshot, wanted) in subjects(args)? {
+    for (snapshot, wanted) in subjects(args, needs)? {
         if drawn {
             clusters.extend(Cluster::choose(snapshot.clone(), wanted.as_deref()));
         }
@@ -217,9 +218,9 @@ fn check(args: &cli::Check) -> Result<ExitCode, Trouble> {
     Ok(ExitCode::from(if not_json { 2 } else { u8::from(fails(&found, args, &config)) }))
 }
 
-/// What is to be checked: snapshots, and which cluster of each.
-fn subjects(args: &cli::Check) -> Result<Vec<(Arc<Snapshot>, Option<String>)>, Trouble> {
-    let Some(folder) = &args.snapshot else { return live_subjects(args) };
+/// What is to be checked: snapshots, and which cluster of each. A live one is read as far as it is needed.
+fn subjects(args: &cli::Check, needs: Option<Needs>) -> Result<Vec<(Arc<Snapshot>, Option<String>)>, Trouble> {
+    let Some(folder) = &args.snapshot else { return live_subjects(args, needs) };
     let snapshot = load(folder)?;
     let snapshot = Arc::new(snapshot);
     if args.clusters.is_empty() {
@@ -229,18 +230,18 @@ fn subjects(args: &cli::Check) -> Result<Vec<(Arc<Snapshot>, Option<String>)>, T
 }
 
 #[cfg(feature = "live")]
-fn live_subjects(args: &cli::Check) -> Result<Vec<(Arc<Snapshot>, Option<String>)>, Trouble> {
+fn live_subjects(args: &cli::Check, needs: Option<Needs>) -> Result<Vec<(Arc<Snapshot>, Option<String>)>, Trouble> {
     if args.clusters.is_empty() && !args.live.all_clusters {
         let message =
             "say what to check: --cluster NAME or --all-clusters (live), or --snapshot DIR (recorded answers)";
         return Err(Trouble::Plain(message.to_owned()));
     }
-    let collected = live::collect(&args.clusters, &args.live).map_err(Trouble::Plain)?;
+    let collected = live::collect(&args.clusters, &args.live, needs).map_err(Trouble::Plain)?;
     Ok(collected.into_iter().map(|one| (Arc::new(one.recording.load()), Some(one.cluster))).collect())
 }
 
 #[cfg(not(feature = "live"))]
-fn live_subjects(_: &cli::Check) -> Result<Vec<(Arc<Snapshot>, Option<String>)>, Trouble> {
+fn live_subjects(_: &cli::Check, _: Option<Needs>) -> Result<Vec<(Arc<Snapshot>, Option<String>)>, Trouble> {
     Err(Trouble::Plain(
         "give the recorded answers with --snapshot DIR (this build cannot read a live cluster)".to_owned(),
     ))

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use crate::rule::RuleSet;
+use crate::rule::{Rule, RuleSet};
+use crate::snapshot::named_by;
 
 /// The name of the roles and their group in Kubernetes.
 const NAME: &str = "eks-doctor";
@@ -11,71 +12,161 @@ const NAME: &str = "eks-doctor";
 const CONFIG_MAPS: [&str; 5] = ["amazon-vpc-cni", "aws-auth", "coredns", "kube-proxy", "kube-proxy-config"];
 const CLUSTER_ROLES: [&str; 1] = ["system:coredns"];
 
-/// What is read along with a read: what names its argument, and what tells what the answer means.
-const ALONG: &[(&str, &[&str])] = &[
-    ("autoscaling:DescribeScalingActivities", &["autoscaling:DescribeAutoScalingGroups"]),
-    ("ec2:DescribeDhcpOptions", &["ec2:DescribeVpcs"]),
-    ("ec2:DescribeInstanceTypes", &["ec2:DescribeInstances", "ec2:DescribeLaunchTemplateVersions"]),
+/// What is read along with something.
+type Table = &'static [(&'static str, &'static [&'static str])];
+
+/// What is read along with a read, besides what names its argument: what tells what the answer means.
+const MEANING: Table = &[
+    ("ec2:DescribeDhcpOptions", &["k8s:nodes"]),
+    // Where nodes run, also those that are only wanted.
     (
-        "ec2:DescribeLaunchTemplateVersions",
-        &["autoscaling:DescribeAutoScalingGroups", "ec2:DescribeInstances", "eks:DescribeNodegroup"],
+        "ec2:DescribeInstances",
+        &[
+            "ec2:DescribeLaunchTemplateVersions",
+            "ec2:DescribeSubnets",
+            "eks:DescribeFargateProfile",
+            "eks:DescribeNodegroup",
+            "k8s:ec2nodeclasses.karpenter.k8s.aws",
+            "k8s:nodeclasses.eks.amazonaws.com",
+            "k8s:nodes",
+        ],
     ),
-    ("ec2:DescribeManagedPrefixLists", &["ec2:DescribeRouteTables", "ec2:DescribeSecurityGroups"]),
-    ("ec2:DescribeTransitGatewayAttachments", &["ec2:DescribeRouteTables"]),
-    ("ec2:DescribeTransitGatewayRouteTables", &["ec2:DescribeRouteTables"]),
-    ("ec2:DescribeTransitGatewayVpcAttachments", &["ec2:DescribeRouteTables"]),
-    ("ec2:DescribeTransitGateways", &["ec2:DescribeRouteTables"]),
-    ("ec2:DescribeVpcPeeringConnections", &["ec2:DescribeRouteTables", "ec2:DescribeSecurityGroups"]),
-    ("ec2:DescribeSecurityGroupRules", &["ec2:DescribeSecurityGroups"]),
-    ("ec2:GetManagedPrefixListEntries", &["ec2:DescribeManagedPrefixLists"]),
-    ("ec2:GetSubnetCidrReservations", &["ec2:DescribeSubnets"]),
-    ("ec2:SearchTransitGatewayRoutes", &["ec2:DescribeTransitGatewayRouteTables"]),
-    ("eks:DescribeAccessEntry", &["eks:ListAccessEntries"]),
-    ("eks:DescribeAddon", &["eks:ListAddons"]),
-    ("eks:DescribeFargateProfile", &["eks:ListFargateProfiles"]),
-    ("eks:DescribeNodegroup", &["eks:ListNodegroups"]),
-    ("eks:DescribePodIdentityAssociation", &["eks:ListPodIdentityAssociations"]),
+    ("ec2:DescribeLaunchTemplateVersions", &["ec2:DescribeVpcs"]),
+    ("ec2:DescribeNetworkInterfaces", &["ec2:DescribeInstanceTypes", "ec2:GetSubnetCidrReservations"]),
+    // What a route leads to, and what it leads past.
+    (
+        "ec2:DescribeRouteTables",
+        &[
+            "ec2:DescribeEgressOnlyInternetGateways",
+            "ec2:DescribeInstances",
+            "ec2:DescribeInternetGateways",
+            "ec2:DescribeNatGateways",
+            "ec2:DescribeNetworkAcls",
+            "ec2:DescribeNetworkInterfaces",
+            "ec2:DescribeSecurityGroups",
+            "ec2:DescribeSubnets",
+            "ec2:DescribeTransitGatewayAttachments",
+            "ec2:DescribeTransitGatewayVpcAttachments",
+            "ec2:DescribeTransitGateways",
+            "ec2:DescribeVpcEndpoints",
+            "ec2:DescribeVpcPeeringConnections",
+            "ec2:DescribeVpcs",
+            "ec2:GetManagedPrefixListEntries",
+            "ec2:SearchTransitGatewayRoutes",
+        ],
+    ),
+    ("ec2:DescribeSecurityGroups", &["ec2:DescribeManagedPrefixLists", "ec2:DescribeSecurityGroupRules"]),
+    ("ec2:DescribeSubnets", &["ec2:DescribeAvailabilityZones", "ec2:DescribeRouteTables"]),
+    ("ec2:DescribeVpcAttribute", &["ec2:DescribeVpcEndpoints", "ec2:DescribeVpcs"]),
+    ("ec2:DescribeVpcEndpoints", &["ec2:DescribeRouteTables"]),
+    ("eks:ListAccessEntries", &["eks:DescribeAccessEntry", "k8s:configmaps"]),
+    ("eks:ListPodIdentityAssociations", &["eks:DescribePodIdentityAssociation"]),
+    ("elasticloadbalancing:DescribeLoadBalancerAttributes", &["elasticloadbalancing:DescribeTargetGroupAttributes"]),
     (
         "elasticloadbalancing:DescribeLoadBalancers",
         &["elasticloadbalancing:DescribeListeners", "elasticloadbalancing:DescribeLoadBalancerAttributes"],
     ),
     (
-        "elasticloadbalancing:DescribeLoadBalancerAttributes",
-        &["elasticloadbalancing:DescribeLoadBalancers", "elasticloadbalancing:DescribeTargetGroupAttributes"],
+        "elasticloadbalancing:DescribeTargetGroups",
+        &[
+            "elasticloadbalancing:DescribeLoadBalancers",
+            "elasticloadbalancing:DescribeTargetHealth",
+            "k8s:targetgroupbindings.elbv2.k8s.aws",
+        ],
     ),
-    ("elasticloadbalancing:DescribeTargetGroupAttributes", &["elasticloadbalancing:DescribeTargetGroups"]),
-    ("elasticloadbalancing:DescribeTargetHealth", &["elasticloadbalancing:DescribeTargetGroups"]),
-    ("iam:GetInstanceProfile", &["ec2:DescribeInstances"]),
-    ("iam:GetOpenIDConnectProvider", &["iam:ListOpenIDConnectProviders"]),
-    ("iam:GetPolicyVersion", &["iam:GetPolicy", "iam:ListAttachedRolePolicies"]),
-    ("iam:GetRole", &["eks:DescribeNodegroup", "iam:GetInstanceProfile"]),
-    ("iam:GetRolePolicy", &["iam:ListRolePolicies"]),
-    ("iam:ListAttachedRolePolicies", &["iam:GetRole"]),
-    ("iam:ListRolePolicies", &["iam:GetRole"]),
-    ("kms:GetKeyPolicy", &["ec2:DescribeLaunchTemplateVersions"]),
+    ("iam:GetPolicyVersion", &["iam:ListAttachedRolePolicies", "iam:ListRolePolicies"]),
+    ("iam:ListAttachedRolePolicies", &["iam:GetPolicyVersion", "iam:GetRole"]),
+    ("iam:ListOpenIDConnectProviders", &["iam:GetOpenIDConnectProvider"]),
+    ("iam:ListRolePolicies", &["iam:GetRole", "iam:GetRolePolicy"]),
+    ("k8s:configmaps", &["k8s:nodes"]),
+    (
+        "k8s:daemonsets.apps",
+        &[
+            "k8s:configmaps",
+            "k8s:eniconfigs.crd.k8s.amazonaws.com",
+            "k8s:events",
+            "k8s:nodes",
+            "k8s:pods",
+            "k8s:securitygrouppolicies.vpcresources.k8s.aws",
+        ],
+    ),
+    ("k8s:deployments.apps", &["k8s:configmaps", "k8s:pods", "k8s:serviceaccounts", "k8s:services"]),
+    (
+        "k8s:ingresses.networking.k8s.io",
+        &[
+            "elasticloadbalancing:DescribeLoadBalancers",
+            "k8s:deployments.apps",
+            "k8s:ingressclasses.networking.k8s.io",
+            "k8s:ingressclassparams.elbv2.k8s.aws",
+            "k8s:services",
+        ],
+    ),
+    ("k8s:nodeclasses.eks.amazonaws.com", &["ec2:DescribeSecurityGroups", "k8s:ingresses.networking.k8s.io"]),
+    ("k8s:nodepools.karpenter.sh", &["k8s:ec2nodeclasses.karpenter.k8s.aws"]),
+    ("k8s:nodes", &["ec2:DescribeInstances", "k8s:ec2nodeclasses.karpenter.k8s.aws", "k8s:nodepools.karpenter.sh"]),
+    ("k8s:pods", &["k8s:daemonsets.apps", "k8s:nodes", "k8s:services"]),
+    ("k8s:serviceaccounts", &["k8s:deployments.apps"]),
+    ("k8s:services", &["k8s:endpointslices.discovery.k8s.io", "k8s:pods"]),
+    (
+        "k8s:targetgroupbindings.elbv2.k8s.aws",
+        &["elasticloadbalancing:DescribeTargetGroups", "k8s:endpointslices.discovery.k8s.io", "k8s:services"],
+    ),
 ];
 
+/// What is read along with what eks-doctor derives of several answers, by the shape that a rule matches.
+const DERIVED: Table = &[
+    ("CniIdentity", &["iam:ListAttachedRolePolicies"]),
+    ("DeadWebhook", &["k8s:deployments.apps"]),
+    ("LoadBalancerPath", &["elasticloadbalancing:DescribeTargetGroups", "k8s:deployments.apps"]),
+    ("LoadBalancerPlan", &["elasticloadbalancing:DescribeAccountLimits", "iam:GetRole"]),
+    ("NodeExit", &["k8s:serviceaccounts"]),
+    ("NodeRole", NODE_ROLES),
+    ("PrivateNeed", &["k8s:deployments.apps"]),
+    ("PublicAccessGap", &["ec2:DescribeRouteTables"]),
+    ("SecurityGroup", &["k8s:ingresses.networking.k8s.io"]),
+    ("UnmappedRoles", NODE_ROLES),
+];
+const NODE_ROLES: &[&str] = &["eks:ListAccessEntries", "iam:GetInstanceProfile", "iam:GetRole"];
+
 /// What rules read of AWS and Kubernetes, and what is read along with it.
-fn reads(rules: &RuleSet) -> BTreeSet<&'static str> {
+pub fn reads(rules: &[Rule]) -> BTreeSet<&'static str> {
+    fn with(table: Table, key: &str) -> impl Iterator<Item = &'static str> {
+        table.iter().filter(move |(of, _)| *of == key).flat_map(|(_, with)| with.iter().copied())
+    }
     // The cluster is where every read begins, and a name that is not there is answered with those that are.
     let mut open = vec!["eks:DescribeCluster", "eks:ListClusters"];
-    open.extend(rules.rules.iter().flat_map(|rule| rule.reads.iter().copied()));
+    for rule in rules {
+        open.extend(rule.reads.iter().copied().chain(with(DERIVED, rule.shape)));
+    }
     let mut reads = BTreeSet::new();
     while let Some(read) = open.pop() {
         if reads.insert(read) {
-            open.extend(
-                ALONG.iter().filter(|(after, _)| *after == read).flat_map(|(_, before)| before.iter().copied()),
-            );
+            open.extend(named_by(read).iter().copied().chain(with(MEANING, read)));
         }
     }
     reads
+}
+
+/// What has to be read of a cluster so that rules can be decided.
+#[derive(Debug, Clone)]
+pub struct Needs {
+    pub reads: BTreeSet<&'static str>,
+    /// Whether each of them is asked about everything: rules of the user's own may look at what built-in ones have no
+    /// use for.
+    pub everything: bool,
+}
+
+impl Needs {
+    pub fn of(rules: &RuleSet) -> Needs {
+        Needs { reads: reads(&rules.rules), everything: rules.rules.iter().any(|rule| rule.custom) }
+    }
 }
 
 /// The policy of IAM, as JSON.
 pub fn aws(rules: &RuleSet) -> String {
     let mut services: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     // `sts:GetCallerIdentity` cannot be denied and needs no leave.
-    for read in reads(rules).into_iter().filter(|read| !read.starts_with("k8s:") && !read.starts_with("sts:")) {
+    for read in reads(&rules.rules).into_iter().filter(|read| !read.starts_with("k8s:") && !read.starts_with("sts:")) {
         services.entry(read.split(':').next().unwrap_or_default()).or_default().push(read);
     }
     let mut out = String::from("{\n    \"Version\": \"2012-10-17\",\n    \"Statement\": [\n        {\n");
@@ -92,7 +183,7 @@ pub fn aws(rules: &RuleSet) -> String {
 pub fn kubernetes(rules: &RuleSet) -> String {
     let mut groups: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     let (mut config_maps, mut cluster_roles) = (false, false);
-    for object in reads(rules).iter().filter_map(|read| read.strip_prefix("k8s:")) {
+    for object in reads(&rules.rules).iter().filter_map(|read| read.strip_prefix("k8s:")) {
         let (plural, group) = object.split_once('.').unwrap_or((object, ""));
         match plural {
             "configmaps" => config_maps = true,

@@ -47,6 +47,11 @@ impl Cluster {
         addons.find(|a| a.addonName == name && (a.clusterName == cluster || a.clusterName.is_empty()))
     }
 
+    /// Whether EKS manages an add-on of this name, as far as it was listed.
+    pub fn has_addon(&self, name: &str) -> bool {
+        self.addon(name).is_some() || self.snapshot.tables.addon_names.iter().any(|l| l.addons.iter().any(|a| a == name))
+    }
+
     /// The VPC CNI as an EKS add-on; `None` when the add-ons were listed and it is not one.
     pub fn cni_addon(&self) -> Known<Option<Rec<'_, Addon>>> {
         let found = self.snapshot.tables.addons.iter().find(|a| {

@@ -16,7 +16,7 @@ use crate::shape::eks::Nodegroup;
 use crate::shape::iam::PolicyDocument;
 use crate::shape::k8s::{EC2NodeClass, Node};
 use crate::shape::{Link, Str, derived};
-use crate::snapshot::{Known, Rec};
+use crate::snapshot::{Known, Missing, Rec};
 
 derived! {
     /// How nodes of a subnet get at AWS's services and the API server.
@@ -113,6 +113,8 @@ struct Way {
     target: Str,
     /// Whether its route names a NAT gateway.
     to_nat: bool,
+    /// What was not read that tells which route it takes.
+    unread: Option<Missing>,
 }
 
 impl Cluster {
@@ -220,7 +222,8 @@ impl Cluster {
             let table = self.network.route_table_of(&subnet.SubnetId).ok();
             let table = table.map(|row| tables.route_tables.at(row.index));
             let main = table.is_some_and(|t| !t.value.Associations.iter().any(|a| a.SubnetId == subnet.SubnetId));
-            let Way { mut kind, why, nat, target, to_nat } = self.exit_of(&subnet.SubnetId, table.map(|t| t.value));
+            let Way { mut kind, why, nat, target, to_nat, unread } =
+                self.exit_of(&subnet.SubnetId, table.map(|t| t.value));
             let user_data = template.and_then(|t| decode(&t.value.LaunchTemplateData.UserData));
             let proxy = user_data.is_some_and(|text| names_proxy(&text))
                 || class.is_some_and(|c| names_proxy(&c.value.spec.userData));
@@ -246,12 +249,13 @@ impl Cluster {
                 routeTable: table.map(|t| Link::new(t.row)),
                 mainTable: main,
                 nat: match nat.and_then(|id| tables.nat_gateways.get(&id)) {
+                    None if unread.is_some() => unread.clone().map_or(Ok(None), Err),
                     None if to_nat => self.snapshot.table::<NatGateway>().map(|_| None),
                     found => Ok(found.map(|n| Link::new(n.row))),
                 },
                 target,
                 firstTable: first.or(table.map(|t| Link::new(t.row))),
-                kind: self.gateway_read(kind, to_nat).map(|()| Str::const_new(kind)),
+                kind: unread.map_or_else(|| self.gateway_read(kind, to_nat), Err).map(|()| Str::const_new(kind)),
                 why,
                 ipv6: Str::const_new(ipv6),
                 public: placement.public,
@@ -297,9 +301,9 @@ impl Cluster {
     /// A subnet's way out.
     fn exit_of(&self, subnet: &str, table: Option<&RouteTable>) -> Way {
         let egress = self.network.egress(&self.snapshot, subnet, Family::V4);
-        let target = egress.route.map(|r| Str::new(r.target.name())).unwrap_or_default();
+        let target = egress.route.as_ref().map(|r| Str::new(r.target.name())).unwrap_or_default();
         let to_nat = target.starts_with("nat-");
-        let way = |kind| Way { kind, why: Str::default(), nat: None, target: Str::default(), to_nat };
+        let way = |kind| Way { kind, why: Str::default(), nat: None, target: Str::default(), to_nat, unread: None };
         match egress.kind {
             EgressKind::Internet { .. } => way("internet"),
             EgressKind::Nat { gateway, working: true, .. } => Way { nat: Some(gateway), ..way("nat") },
@@ -312,6 +316,14 @@ impl Cluster {
                     .collect();
                 let kind = if said.is_empty() { "unverifiable" } else { "nat-broken" };
                 Way { why: Str::from(said.join("; ")), nat: Some(gateway), ..way(kind) }
+            }
+            EgressKind::Unverifiable { .. } if egress.route.is_none() => {
+                // A prefix list may hold the destination or not.
+                let mut lists = table.iter().flat_map(|t| &t.Routes).map(|r| &r.DestinationPrefixListId);
+                let entries = &self.snapshot.tables.prefix_list_entries;
+                let list = lists.find(|id| !id.is_empty() && entries.get(id).is_none());
+                let unread = list.map(|id| self.snapshot.missing("ec2:GetManagedPrefixListEntries", Some(id)));
+                Way { unread, ..way("unverifiable") }
             }
             EgressKind::EgressOnly { .. } | EgressKind::Unverifiable { .. } => way("unverifiable"),
             // A gateway that was deleted is told for some time.

@@ -203,7 +203,7 @@ impl Cluster {
             kubernetes: kubernetes.map(|k| Str::from(format!("{}.{}", k.0, k.1))).unwrap_or_default(),
             behind: version.zip(kubernetes).map_or(0, |(v, k)| i64::from(k.1) - i64::from(v.1)),
             minor: kubernetes.map_or(0, |k| i64::from(k.1)),
-            managed: self.addon("kube-proxy").is_some(),
+            managed: self.has_addon("kube-proxy"),
             strictPods: cni.as_ref().is_some_and(|c| c.pod_eni() && c.enforcing_mode() == "strict"),
         }))
     }

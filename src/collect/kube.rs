@@ -8,7 +8,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::aws::Failed;
+use super::call::encoded;
+use super::refusal::Failed;
 use super::{token, told};
 use crate::snapshot::indent_into;
 
@@ -152,7 +153,7 @@ impl Api {
             return Err(failed("NoEndpoint", format!("cluster {cluster} has no endpoint yet")));
         }
         let credentials = aws.credentials().await?;
-        let (sts, region) = aws.endpoint(super::aws::Service::Sts);
+        let (sts, region) = aws.token_endpoint();
         let token = token::token(&credentials, cluster, &region, &sts, std::time::SystemTime::now());
         let token = token.map_err(|e| failed("NoToken", e.to_string()))?;
         let kubeconfig = serde_json::json!({
@@ -217,7 +218,7 @@ impl Api {
             };
             let next = list.add_page(&text, kind)?;
             let Some(next) = next else { return Ok(()) };
-            page = format!("{url}&continue={}", super::aws::encoded(&next));
+            page = format!("{url}&continue={}", encoded(&next));
         }
     }
 
@@ -227,7 +228,7 @@ impl Api {
                 "" => String::new(),
                 namespace => format!("namespaces/{namespace}/"),
             };
-            let url = format!("{}/{namespace}{}/{}", kind.base, kind.resource(), super::aws::encoded(name));
+            let url = format!("{}/{namespace}{}/{}", kind.base, kind.resource(), encoded(name));
             match self.get(&url, list).await {
                 Err(error) if error.code == "NotFound" => {}
                 text => list.add(&text?, kind)?,

@@ -4,25 +4,33 @@
 
 mod answer;
 mod aws;
+mod call;
+mod credentials;
+mod endpoint;
 mod kube;
 mod plan;
 mod progress;
+mod refusal;
 mod token;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::task::JoinSet;
 use tokio::time::timeout_at;
 
+use crate::permissions::Needs;
 use crate::snapshot::{Failure, Manifest, Recording};
 use answer::Answer;
-use aws::{Aws, Call, Failed};
+use aws::Aws;
+use call::{Call, Service};
 use kube::{Api, Endpoint, KINDS, Kind};
 use plan::Plan;
 use progress::Progress;
+use refusal::Failed;
 
-pub use aws::{Access, AccessError};
+pub use credentials::{Access, AccessError};
 pub use kube::Kubernetes;
 
 /// Which clusters of the Region.
@@ -39,6 +47,8 @@ pub struct Options {
     pub kubernetes: Kubernetes,
     /// For all that is read; what is not there by then is noted as a failure.
     pub timeout: Duration,
+    /// What is read of a cluster; all that a snapshot has a place for when there is none.
+    pub needs: Option<Arc<Needs>>,
 }
 
 /// One cluster as it was read.
@@ -111,7 +121,7 @@ async fn all(wanted: &Wanted, options: &Options) -> Result<Vec<Collected>, Colle
     let mut tasks = JoinSet::new();
     for name in names {
         let (aws, options, bar) = (aws.clone(), options.clone(), progress.cluster(&name));
-        tasks.spawn(async move { Reading::new(aws, &name, bar).run(&options).await });
+        tasks.spawn(async move { Reading::new(aws, &name, &options, bar).run(&options).await });
     }
     let mut collected = Vec::new();
     while let Some(one) = tasks.join_next().await {
@@ -145,18 +155,24 @@ fn fatal(aws: &Aws, failed: &Failed) -> Option<CollectError> {
         return Some(CollectError::Credentials { code, message });
     }
     let unreachable = ["NoConnection", "TimedOut"].contains(&code.as_str());
-    unreachable.then(|| CollectError::Unreachable { endpoint: aws.endpoint(aws::Service::Eks).0, message })
+    unreachable.then(|| CollectError::Unreachable { endpoint: aws.endpoint(Service::Eks).0, message })
 }
 
 /// Whose credentials these are.
 async fn who(aws: &Aws) -> String {
-    match aws.call(&Call::form(aws::Service::Sts, "GetCallerIdentity")).await {
+    match aws.call(&Call::form(Service::Sts, "GetCallerIdentity")).await {
         Ok((answer, _)) => {
             let say = |key| answer.one::<String>(key).unwrap_or_default();
             format!("account {} (as {})", say("Account"), say("Arn"))
         }
         Err(_) => "this account".to_owned(),
     }
+}
+
+/// A cluster's ARN.
+#[derive(serde::Deserialize)]
+struct Named {
+    arn: String,
 }
 
 /// What a task brings.
@@ -171,6 +187,8 @@ struct Reading {
     aws: Aws,
     cluster: String,
     plan: Plan,
+    /// The kinds of Kubernetes objects that are read.
+    kinds: Vec<&'static Kind>,
     tasks: JoinSet<Event>,
     /// What was asked and not answered yet.
     open: Vec<Call>,
@@ -188,7 +206,7 @@ struct Reading {
 }
 
 impl Reading {
-    fn new(aws: Aws, cluster: &str, progress: progress::Bar) -> Reading {
+    fn new(aws: Aws, cluster: &str, options: &Options, progress: progress::Bar) -> Reading {
         let manifest = Manifest {
             format: Some(1),
             cluster: Some(cluster.to_owned()),
@@ -198,10 +216,14 @@ impl Reading {
             tool: Some(concat!("eks-doctor ", env!("CARGO_PKG_VERSION")).to_owned()),
             ..Manifest::default()
         };
+        let needed = |kind: &Kind| {
+            options.needs.as_ref().is_none_or(|n| n.reads.contains(format!("k8s:{}", kind.plural).as_str()))
+        };
         Reading {
             aws,
             cluster: cluster.to_owned(),
-            plan: Plan::new(cluster),
+            plan: Plan::new(cluster, options.needs.clone()),
+            kinds: KINDS.iter().filter(|kind| needed(kind)).collect(),
             tasks: JoinSet::new(),
             open: Vec::new(),
             open_kinds: Vec::new(),
@@ -251,7 +273,7 @@ impl Reading {
     }
 
     fn ask_api(&mut self, api: &Api) {
-        for kind in &KINDS {
+        for kind in self.kinds.clone() {
             let api = api.clone();
             self.open_kinds.push(kind);
             self.progress.asked();
@@ -329,8 +351,9 @@ impl Reading {
         if call.operation == "GetPolicy" {
             return;
         }
-        if call.operation == "GetCallerIdentity" {
-            self.recording.manifest.account = answer.one("Account");
+        if call.operation == "DescribeCluster" {
+            let arn = answer.one::<Named>("cluster").map(|cluster| cluster.arn).unwrap_or_default();
+            self.recording.manifest.account = arn.split(':').nth(4).map(str::to_owned);
         }
         let key = (call.path(), call.file());
         match self.answers.get_mut(&key) {
@@ -393,7 +416,7 @@ impl Reading {
     }
 
     fn without_kubernetes(&mut self, failed: &Failed) {
-        for kind in &KINDS {
+        for kind in self.kinds.clone() {
             self.fail_objects(kind, failed);
         }
     }
@@ -415,7 +438,7 @@ impl Reading {
         for ((path, argument), (answer, id)) in std::mem::take(&mut self.answers) {
             self.recording.aws(&path, argument.as_deref(), &answer.into_json(id));
         }
-        self.notes.extend(kubernetes_note(&self.recording.manifest.failures));
+        self.notes.extend(kubernetes_note(&self.recording.manifest.failures, self.kinds.len()));
         tracing::info!(
             "{}: {} AWS calls, at most {} one after the other, {} Kubernetes requests, {} ms, {} read(s) failed",
             self.cluster,
@@ -431,7 +454,7 @@ impl Reading {
 }
 
 /// What to do when Kubernetes could not be read.
-fn kubernetes_note(failures: &[Failure]) -> Option<String> {
+fn kubernetes_note(failures: &[Failure], kinds: usize) -> Option<String> {
     let failed = |code: &str| failures.iter().find(|f| f.operation.starts_with("k8s:") && f.code == code);
     let advice = [
         (
@@ -457,7 +480,7 @@ fn kubernetes_note(failures: &[Failure]) -> Option<String> {
     ];
     let (failure, advice) = advice.iter().find_map(|(code, advice)| Some((failed(code)?, advice)))?;
     let count = failures.iter().filter(|f| f.operation.starts_with("k8s:") && f.code == failure.code).count();
-    let what = if count == KINDS.len() {
+    let what = if count == kinds {
         "Kubernetes was not read".to_owned()
     } else {
         format!("{count} kinds of Kubernetes objects were not read")

@@ -45,7 +45,7 @@ pub(super) fn token(
     let (instructions, _) = sign(request, &parameters.into()).map_err(|e| failed(&e))?.into_parts();
     let mut signed = url;
     for (key, value) in instructions.params() {
-        signed += &format!("&{key}={}", super::aws::encoded(value));
+        signed += &format!("&{key}={}", super::call::encoded(value));
     }
     Ok(format!("k8s-aws-v1.{}", URL_SAFE_NO_PAD.encode(signed)))
 }

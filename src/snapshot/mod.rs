@@ -2,6 +2,7 @@
 
 pub(crate) mod encoding;
 mod load;
+mod order;
 pub mod pointer;
 mod recording;
 mod redact;
@@ -12,6 +13,9 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "live")]
+pub(crate) use order::asked_after;
+pub(crate) use order::named_by;
 pub use recording::{Recording, WriteError, indent, indent_into};
 pub use redact::{RedactError, redact};
 pub use tables::{Element, Object, Place, Rec, Source, TABLES, Table, TableId, TableInfo, Tables};
@@ -256,32 +260,8 @@ impl Snapshot {
             return None;
         }
         let failed = |before: &&str| self.manifest.failures.iter().find(|f| same_operation(&f.operation, before));
-        let failure = asked_after(read).iter().find_map(failed)?;
+        let failure = order::asked_after(read).iter().find_map(failed)?;
         Some(format!("not asked, {}: {}", failure.operation, failure.told()))
-    }
-}
-
-/// The reads whose answers tell what to ask for, nearest first.
-fn asked_after(read: &str) -> &'static [&'static str] {
-    let (service, operation) = read.split_once(':').unwrap_or_default();
-    match (service, operation) {
-        ("eks", "DescribeNodegroup") => &["eks:ListNodegroups"],
-        ("eks", "DescribeFargateProfile") => &["eks:ListFargateProfiles"],
-        ("eks", "DescribeAddon") => &["eks:ListAddons"],
-        ("eks", "DescribeAccessEntry") => &["eks:ListAccessEntries"],
-        ("eks", "DescribePodIdentityAssociation") => &["eks:ListPodIdentityAssociations"],
-        ("ec2", "DescribeDhcpOptions") => &["ec2:DescribeVpcs", "eks:DescribeCluster"],
-        ("ec2", "GetSubnetCidrReservations") => &["ec2:DescribeSubnets", "eks:DescribeCluster"],
-        ("ec2", _) => &["eks:DescribeCluster"],
-        ("elasticloadbalancing", "DescribeTargetHealth" | "DescribeTargetGroupAttributes") => {
-            &["elasticloadbalancing:DescribeTargetGroups", "eks:DescribeCluster"]
-        }
-        ("elasticloadbalancing", "DescribeListeners" | "DescribeLoadBalancerAttributes" | "DescribeTargetGroups") => {
-            &["elasticloadbalancing:DescribeLoadBalancers", "eks:DescribeCluster"]
-        }
-        ("elasticloadbalancing", _) => &["eks:DescribeCluster"],
-        ("autoscaling", _) => &["eks:ListNodegroups", "eks:DescribeCluster"],
-        _ => &[],
     }
 }
 

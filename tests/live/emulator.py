@@ -10,7 +10,7 @@ what an operation answers. None of this is a recording of AWS: it exercises the 
 Repeated reads are answered from memory, so that the client is timed and not moto. The paths below /_ are for tests:
   POST /_replay   {"GET /clusters/demo/addons": {...}}     answers of EKS, by method and path
   POST /_fault    {"operation": "DescribeSubnets", "kind": "denied", "times": 1}
-                  kinds: denied throttled expired dropped hung; operation * is any; times 0 is for ever; {} ends it
+                  kinds: denied throttled expired dropped hung unknown-key old-token; operation * is any; times 0 is for ever; {} ends it
   POST /_delay    {"milliseconds": 50}                     put before every answer
   POST /_page     {"items": 5}                             EC2 gives no more at once; 0 ends it
   GET  /_calls    the calls since the last time: [{"service", "operation", "status"}]
@@ -30,6 +30,8 @@ os.environ["MOTO_IAM_LOAD_MANAGED_POLICIES"] = "true"
 os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
 
 from moto.ec2.models import ec2_backends  # noqa: E402
+from moto.ec2.models.core import TaggedEC2Resource  # noqa: E402
+from moto.ec2.models.tags import EC2_PREFIX_TO_RESOURCE, get_prefix  # noqa: E402
 from moto.eks.models import EKSBackend  # noqa: E402
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app  # noqa: E402
 from werkzeug.serving import WSGIRequestHandler, run_simple  # noqa: E402
@@ -53,7 +55,17 @@ EKS_OPERATIONS = [
 ]
 
 lock = threading.Lock()
-state = {"replay": {}, "fault": {}, "delay": 0, "page": 0, "calls": [], "memory": {}}
+state = {"replay": {}, "fault": {}, "delay": 0, "page": 0, "calls": [], "memory": {}, "pages": {}}
+
+
+def tags_of(self):
+    """moto looks through the tags of everything for those of one object."""
+    kind = EC2_PREFIX_TO_RESOURCE.get(get_prefix(self.id), "") if self.id else ""
+    tags = self.ec2_backend.tags.get(self.id, {})
+    return [{"resource_id": self.id, "key": k, "value": v, "resource_type": kind} for k, v in tags.items()]
+
+
+TaggedEC2Resource.get_tags = tags_of
 
 
 def complete_cluster(create):
@@ -157,11 +169,12 @@ def control(path, body):
         if path == "/_replay":
             state["replay"].update(said)
             state["memory"].clear()
+            state["pages"].clear()
         elif path == "/_fault":
             state["fault"] = {**said, "seen": 0}
         elif path == "/_page":
             state["page"] = said.get("items", 0)
-            state["memory"].clear()
+            state["pages"].clear()
         elif path == "/_delay":
             state["delay"] = said.get("milliseconds", 0) / 1000
         return {}
@@ -200,27 +213,36 @@ def answer(environ, service, operation, body):
             replay = state["replay"].get(f"{method} {path}")
         if replay is not None:
             return 200, [("Content-Type", "application/json")], json.dumps(replay).encode()
-    key = (service, environ["REQUEST_METHOD"], environ.get("PATH_INFO"), environ.get("QUERY_STRING"), body)
+    # The whole answer is remembered, and each page of it.
+    whole = re.sub(rb"&(MaxResults|NextToken)=[^&]*", b"", body) if service == "ec2" else body
+    scope = re.search(r"Credential=[^/]+/\d+/([^/]+)/", environ.get("HTTP_AUTHORIZATION", ""))
+    region = scope.group(1) if scope else ""
+    place = (region, service, environ["REQUEST_METHOD"], environ.get("PATH_INFO"), environ.get("QUERY_STRING"))
     read = READ.match(operation)
     with lock:
         if not read:
             state["memory"].clear()
-        elif key in state["memory"]:
-            return state["memory"][key]
-    said = {}
+            state["pages"].clear()
+        remembered = state["memory"].get((*place, whole)) if read else None
+        if read and (*place, body) in state["pages"]:
+            return state["pages"][(*place, body)]
+    if remembered is None:
+        said = {}
 
-    def start(status, headers, exc_info=None):
-        said["status"], said["headers"] = int(status[:3]), headers
+        def start(status, headers, exc_info=None):
+            said["status"], said["headers"] = int(status[:3]), headers
 
-    whole = b"".join(moto(environ, start))
-    if service == "ec2" and read and said["status"] == 200:
-        whole = page(body, whole)
-    kept = [header for header in said["headers"] if header[0].lower() != "content-length"]
-    result = said["status"], kept, whole
-    if read and said["status"] == 200:
+        text = b"".join(moto(environ, start))
+        kept = [header for header in said["headers"] if header[0].lower() != "content-length"]
+        remembered = said["status"], kept, text
+    status, headers, text = remembered
+    if service == "ec2" and read and status == 200:
+        text = page(body, text)
+    if read and status == 200:
         with lock:
-            state["memory"][key] = result
-    return result
+            state["memory"][(*place, whole)] = remembered
+            state["pages"][(*place, body)] = status, headers, text
+    return status, headers, text
 
 
 def application(environ, start_response):
@@ -243,6 +265,9 @@ def application(environ, start_response):
     elif kind == "throttled":
         code = "ThrottlingException" if service in ("eks", "kms") else "Throttling" if service != "ec2" else "RequestLimitExceeded"
         status, headers, text = error(service, code, "Request limit exceeded.", 429 if service in ("eks", "kms") else 503)
+    elif kind in ("unknown-key", "old-token"):
+        code = "UnrecognizedClientException" if kind == "unknown-key" else "ExpiredTokenException"
+        status, headers, text = error(service, code, "The security token included in the request is invalid", 403)
     elif kind == "expired":
         status, headers, text = error(service, "InvalidNextToken", "The token is expired.", 400)
     else:

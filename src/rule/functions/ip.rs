@@ -653,20 +653,6 @@ pub(super) fn functions() -> Vec<Function> {
             |c, _, _| Ok(c.pod_identity_agent_runs()?.into()),
         ),
         method::<eks::Cluster>(
-            "hasAddon",
-            NAME,
-            Ty::Bool,
-            &["eks:ListAddons"],
-            "Whether EKS manages an add-on of this name.",
-            |c, _, a| {
-                let name = text(a, 0);
-                let cluster = c.name();
-                let of_cluster = |n: &Str| *n == cluster || n.is_empty();
-                let addons = c.snapshot.tables.addons.iter();
-                Ok(addons.filter(|x| of_cluster(&x.clusterName)).any(|x| x.addonName == name).into())
-            },
-        ),
-        method::<eks::Cluster>(
             "windowsNodesWithoutAddresses",
             &[],
             Ty::List(&Ty::Object("Node")),
