@@ -49,7 +49,8 @@ impl Cluster {
 
     /// Whether EKS manages an add-on of this name, as far as it was listed.
     pub fn has_addon(&self, name: &str) -> bool {
-        self.addon(name).is_some() || self.snapshot.tables.addon_names.iter().any(|l| l.addons.iter().any(|a| a == name))
+        self.addon(name).is_some()
+            || self.snapshot.tables.addon_names.iter().any(|l| l.addons.iter().any(|a| a == name))
     }
 
     /// The VPC CNI as an EKS add-on; `None` when the add-ons were listed and it is not one.

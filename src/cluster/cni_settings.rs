@@ -13,7 +13,7 @@ use super::version::Version;
 use crate::network::{Disposition, End, Flow};
 use crate::shape::ec2::{NetworkAcl, NetworkInterface, Subnet, tag};
 use crate::shape::eks::Nodegroup;
-use crate::shape::k8s::{Event, NetworkPolicy, Pod, SecurityGroupPolicy};
+use crate::shape::k8s::{ConfigMap, Event, NetworkPolicy, Pod, SecurityGroupPolicy};
 use crate::shape::{Row, Str};
 use crate::snapshot::{Known, Missing, Rec};
 
@@ -268,4 +268,9 @@ fn version_unknown() -> Missing {
         read: "k8s:daemonsets.apps".to_owned(),
         reason: "the image of aws-node does not tell its version".to_owned(),
     }
+}
+
+/// Whether the ConfigMap `amazon-vpc-cni` makes the control plane give Windows pods addresses.
+pub(crate) fn windows_ipam(map: &ConfigMap) -> bool {
+    map.metadata.name == "amazon-vpc-cni" && map.data.get("enable-windows-ipam").is_some_and(|on| on == "true")
 }

@@ -11,7 +11,7 @@ pub mod capacity;
 pub mod cluster_subnets;
 pub mod cni;
 pub mod cni_identity;
-mod cni_settings;
+pub(crate) mod cni_settings;
 pub mod controller;
 pub mod controller_calls;
 mod controller_pods;

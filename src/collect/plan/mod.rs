@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use super::answer::Answer;
 use super::call::{Call, Service};
+use crate::cluster::cni_settings::windows_ipam;
 use crate::permissions::Needs;
 use crate::shape::Str;
 use crate::shape::ec2::{AutoScalingGroup, LaunchTemplateVersion, Reservation};
@@ -21,7 +22,9 @@ use crate::shape::eks::{Addon, Cluster, FargateProfile, Nodegroup, PodIdentityAs
 use crate::shape::elb::{LoadBalancer, TargetGroup};
 use crate::shape::iam::{AttachedPolicy, InstanceProfile, OpenIdConnectProviderArn, Role};
 use crate::shape::k8s::ServiceAccount;
-use crate::shape::k8s::{DaemonSet, Deployment, EC2NodeClass, ENIConfig, Ingress, NodeClass, Service as K8sService};
+use crate::shape::k8s::{
+    ConfigMap, DaemonSet, Deployment, EC2NodeClass, ENIConfig, Ingress, NodeClass, Service as K8sService,
+};
 use crate::snapshot::asked_after;
 
 /// The add-ons of which functions and built-in rules know the state.
@@ -315,6 +318,11 @@ impl Plan {
                     calls.extend(self.own_role());
                 }
                 calls
+            }
+            // The control plane takes the addresses of Windows pods with the cluster's role.
+            "configmaps" if items::<ConfigMap>(list).iter().any(|map| windows_ipam(map)) => {
+                self.pod_interfaces = true;
+                self.own_role()
             }
             // What waits for a load balancer may wait for a quota.
             "ingresses.networking.k8s.io" if !items::<Ingress>(list).is_empty() => self.quotas().into_iter().collect(),

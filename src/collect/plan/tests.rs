@@ -127,7 +127,8 @@ fn what_rules_need_is_asked_for() {
         let kept = files.iter().filter(|(path, _)| path.starts_with("manifest") || asked.found.contains(*path));
         let snapshot = Arc::new(Snapshot::from_documents(kept.map(|(p, t)| (p.clone(), t.clone())).collect()));
         let report = crate::diagnose(&snapshot, &rules, None).unwrap();
-        let findings = report.findings.iter().map(|f| format!("[{}] {} {} {:?}", f.rule, f.resource.id, f.message, f.fixes));
+        let findings =
+            report.findings.iter().map(|f| format!("[{}] {} {} {:?}", f.rule, f.resource.id, f.message, f.fixes));
         let skipped = report.skipped.iter().map(|s| format!("[{}] skipped {:?}", s.rule, s.missing));
         findings.chain(skipped).collect::<BTreeSet<String>>()
     };

@@ -10,6 +10,7 @@ use crate::cluster::addresses::{AddressPool, minutes};
 use crate::cluster::capacity::Capacity;
 use crate::cluster::cni::Cni;
 use crate::cluster::cni_identity::CniIdentity;
+use crate::cluster::cni_settings::windows_ipam;
 use crate::cluster::eniconfig::{EniConfigChoice, EniConfigGap};
 use crate::cluster::identity::Decision;
 use crate::cluster::pod_eni::{BranchDemand, TrunkGap};
@@ -668,7 +669,7 @@ pub(super) fn functions() -> Vec<Function> {
             "Whether the control plane gives Windows pods addresses (`enable-windows-ipam`).",
             |c, _, _| {
                 let settings = c.snapshot.whole::<ConfigMap>()?.get("kube-system/amazon-vpc-cni");
-                Ok(settings.and_then(|m| m.value.data.get("enable-windows-ipam")).is_some_and(|v| v == "true").into())
+                Ok(settings.is_some_and(|m| windows_ipam(m.value)).into())
             },
         ),
         method::<eks::Cluster>(
