@@ -69,6 +69,24 @@ derived! {
 const SCHEDULERS: &[&str] =
     &["", "rr", "wrr", "lc", "wlc", "lblc", "lblcr", "sh", "dh", "sed", "nq", "mh", "fo", "ovf"];
 
+/// The configuration of kube-proxy in a ConfigMap.
+fn configuration(map: &ConfigMap) -> Option<&Str> {
+    map.data.get("config").or(map.data.get("config.conf"))
+}
+
+/// The mode that the configuration of kube-proxy asks for.
+pub(crate) fn proxy_mode_of_map(map: &ConfigMap) -> Option<&str> {
+    let named = matches!(map.metadata.name.as_str(), "kube-proxy-config" | "kube-proxy");
+    value_of(configuration(map).filter(|_| named)?, "mode").filter(|mode| !mode.is_empty())
+}
+
+/// The mode that kube-proxy's command line asks for.
+pub(crate) fn proxy_mode_of_set(set: &DaemonSet) -> Option<&str> {
+    let containers = &set.spec.template.spec.containers;
+    let mut words = containers.iter().flat_map(|c| c.command.iter().chain(&c.args));
+    words.find_map(|word| word.strip_prefix("--proxy-mode=")).filter(|mode| !mode.is_empty())
+}
+
 /// The value of a top-level (or indented) key in YAML text.
 fn value_of<'t>(text: &'t str, key: &str) -> Option<&'t str> {
     text.lines().find_map(|l| {
@@ -134,13 +152,9 @@ impl Cluster {
         let kubeconfig =
             maps.get("kube-system/kube-proxy").and_then(|m| Some((m.row, m.value.data.get("kubeconfig")?)));
         let map = maps.get("kube-system/kube-proxy-config").or_else(|| maps.get("kube-system/kube-proxy"));
-        let text = map.and_then(|m| m.value.data.get("config").or(m.value.data.get("config.conf")));
-        let flag = set.and_then(|s| {
-            let containers = &s.value.spec.template.spec.containers;
-            let mut words = containers.iter().flat_map(|c| c.command.iter().chain(&c.args));
-            words.find_map(|w| w.strip_prefix("--proxy-mode="))
-        });
-        let mode = flag.or_else(|| value_of(text?, "mode")).filter(|m| !m.is_empty()).unwrap_or("iptables");
+        let text = map.and_then(|m| configuration(m.value));
+        let flag = set.and_then(|s| proxy_mode_of_set(s.value));
+        let mode = flag.or_else(|| proxy_mode_of_map(map?.value)).unwrap_or("iptables");
         let scheduler = text.and_then(|t| value_of(t, "scheduler")).unwrap_or_default();
         let mut here: BTreeSet<&Str> = BTreeSet::new();
         let mut stuck = Str::default();

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use super::answer::Answer;
 use super::call::{Call, Service};
 use crate::cluster::cni_settings::windows_ipam;
+use crate::cluster::service_path::{proxy_mode_of_map, proxy_mode_of_set};
 use crate::permissions::Needs;
 use crate::shape::Str;
 use crate::shape::ec2::{AutoScalingGroup, LaunchTemplateVersion, Reservation};
@@ -28,7 +29,7 @@ use crate::shape::k8s::{
 use crate::snapshot::asked_after;
 
 /// The add-ons of which functions and built-in rules know the state.
-const ADDONS: [&str; 3] = ["coredns", "kube-proxy", "vpc-cni"];
+const ADDONS: [&str; 2] = ["coredns", "vpc-cni"];
 
 /// What is known while reading one cluster.
 #[derive(Debug, Default)]
@@ -58,6 +59,9 @@ pub(super) struct Plan {
     auto_mode: bool,
     prefixes: bool,
     custom_networking: bool,
+    /// Whether kube-proxy is an add-on, and whether its mode is not the usual one.
+    proxy_addon: bool,
+    proxy_mode: bool,
     /// Service accounts of load balancer controllers, `namespace/name`.
     controllers: BTreeSet<String>,
     /// All service accounts that Kubernetes has.
@@ -87,12 +91,10 @@ impl Plan {
             eks("ListInsights", "insights"),
             Call::form(Service::Sts, "GetCallerIdentity"),
             Call::ec2("DescribeAvailabilityZones"),
-            // Addresses have no VPC that one could ask for; a Region has few.
-            Call::ec2("DescribeAddresses"),
             Call::form(Service::Autoscaling, "DescribeAutoScalingGroups").filter("tag-key", &[self.owned()]),
         ];
-        let quotas = if self.whole() { self.quotas() } else { None };
-        self.opened(calls.into_iter().chain(quotas).collect())
+        let more = if self.whole() { [self.quotas(), self.addresses()] } else { [None, None] };
+        self.opened(calls.into_iter().chain(more.into_iter().flatten()).collect())
     }
 
     /// What an answer makes worth asking. Takes out of the answer what does not belong to the cluster.
@@ -174,6 +176,17 @@ impl Plan {
         self.new_to("read", "quotas").then(|| Call::form(Service::Elbv2, "DescribeAccountLimits"))
     }
 
+    /// Elastic IP addresses, which have no VPC that one could ask for; a Region has few.
+    fn addresses(&mut self) -> Option<Call> {
+        self.new_to("read", "addresses").then(|| Call::ec2("DescribeAddresses"))
+    }
+
+    /// The add-on kube-proxy, whose configuration matters where its mode is to be changed.
+    fn proxy(&mut self) -> Option<Call> {
+        let wanted = self.proxy_addon && self.proxy_mode && !self.whole() && self.new_to("addon", "kube-proxy");
+        wanted.then(|| Call::eks("DescribeAddon", &self.cluster, &["addons", "kube-proxy"]).about("kube-proxy"))
+    }
+
     /// Whether this was not asked about before.
     fn new_to(&mut self, kind: &'static str, id: &str) -> bool {
         !id.is_empty() && self.seen.insert((kind, id.to_owned()))
@@ -189,7 +202,9 @@ impl Plan {
             "ListAddons" => {
                 let whole = self.whole();
                 let mut calls = self.below(answer, "addons", "DescribeAddon", "addons");
+                self.proxy_addon = calls.iter().any(|call| call.argument.as_deref() == Some("kube-proxy"));
                 calls.retain(|call| whole || call.argument.as_deref().is_some_and(|name| ADDONS.contains(&name)));
+                calls.extend(self.proxy());
                 calls
             }
             "ListAccessEntries" => {
@@ -317,17 +332,34 @@ impl Plan {
                 if self.pod_interfaces {
                     calls.extend(self.own_role());
                 }
+                self.proxy_mode |= sets.iter().any(|set| proxy_mode_of_set(set).is_some_and(|mode| mode != "iptables"));
+                calls.extend(self.proxy());
                 calls
             }
             // The control plane takes the addresses of Windows pods with the cluster's role.
-            "configmaps" if items::<ConfigMap>(list).iter().any(|map| windows_ipam(map)) => {
-                self.pod_interfaces = true;
-                self.own_role()
+            "configmaps" => {
+                let maps: Vec<ConfigMap> = items(list);
+                self.proxy_mode |= maps.iter().any(|map| proxy_mode_of_map(map).is_some_and(|mode| mode != "iptables"));
+                let mut calls: Vec<Call> = self.proxy().into_iter().collect();
+                if maps.iter().any(windows_ipam) {
+                    self.pod_interfaces = true;
+                    calls.extend(self.own_role());
+                }
+                calls
             }
             // What waits for a load balancer may wait for a quota.
             "ingresses.networking.k8s.io" if !items::<Ingress>(list).is_empty() => self.quotas().into_iter().collect(),
-            "services" if items::<K8sService>(list).iter().any(|s| s.spec.r#type == "LoadBalancer") => {
-                self.quotas().into_iter().collect()
+            "services" => {
+                let services: Vec<K8sService> = items(list);
+                let balanced = services.iter().filter(|s| s.spec.r#type == "LoadBalancer");
+                let mut calls = Vec::new();
+                for service in balanced {
+                    calls.extend(self.quotas());
+                    if service.metadata.annotations.keys().any(|key| key.ends_with("eip-allocations")) {
+                        calls.extend(self.addresses());
+                    }
+                }
+                calls
             }
             "deployments.apps" => {
                 for deployment in items::<Deployment>(list) {
