@@ -1,6 +1,6 @@
 //! Transit gateways by which nodes would reach the internet: what drops their packets, there or on the way back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Cluster;
@@ -33,7 +33,7 @@ derived! {
 
 impl Cluster {
     /// What drops packets of nodes on a way out through a transit gateway, as far as the snapshot follows it. Where nodes
-    /// are ready they get what they need some other way.
+    /// are ready behind the same object they get what they need some other way.
     pub fn transit_drops(&self) -> Known<Vec<Arc<TransitDrop>>> {
         let tables = &self.snapshot.tables;
         let exits = self.node_exits()?;
@@ -42,7 +42,9 @@ impl Cluster {
             workers.any(|w| w.ready && w.subnet.is_some_and(|s| s.row == subnet))
         };
         let mut found: BTreeMap<Row, TransitDrop> = BTreeMap::new();
-        for exit in exits.iter().filter(|x| x.is("unverifiable") && x.needs && !ready(x.subnet.row)) {
+        let mut works: BTreeSet<Row> = BTreeSet::new();
+        // By a proxy nodes need no way of their own.
+        for exit in exits.iter().filter(|x| x.is("unverifiable") && x.needs && !x.proxy) {
             let subnet = tables.subnets.at(exit.subnet.row.index);
             let egress = self.network.egress(&self.snapshot, &subnet.SubnetId, Family::V4);
             let Some(Target::TransitGateway(gateway)) = egress.route.map(|r| r.target) else { continue };
@@ -54,6 +56,10 @@ impl Cluster {
                 continue;
             }
             let Some((culprit, kind, why)) = self.transit_fault(hops, at, subnet.value) else { continue };
+            if ready(exit.subnet.row) {
+                works.insert(culprit);
+                continue;
+            }
             let others = kind == "route" && !exit.apiOutside && self.leads_elsewhere(culprit);
             let command = self.transit_command(kind, culprit, &gateway, subnet.value);
             let drop = found.entry(culprit).or_insert_with(|| TransitDrop {
@@ -72,6 +78,7 @@ impl Cluster {
             }
             drop.tables.extend(exit.routeTable.filter(|t| !drop.tables.contains(t)));
         }
+        found.retain(|culprit, _| !works.contains(culprit));
         Ok(found.into_values().map(Arc::new).collect())
     }
 

@@ -645,26 +645,20 @@ pub(super) fn functions() -> Vec<Function> {
             |c, _, _| Ok(c.nodes_without_cni()?.into()),
         ),
         method::<eks::Cluster>(
+            "installCommands",
+            &[],
+            Ty::List(&Ty::Str),
+            &[],
+            "The commands that install the VPC CNI and what else every node needs and is not there.",
+            |c, _, _| Ok(c.install_commands().into()),
+        ),
+        method::<eks::Cluster>(
             "podIdentityAgentRuns",
             &[],
             Ty::Bool,
             DAEMON_SETS,
             "Whether nodes run the agent that hands out Pod Identity credentials.",
             |c, _, _| Ok(c.pod_identity_agent_runs()?.into()),
-        ),
-        method::<eks::Cluster>(
-            "hasAddon",
-            NAME,
-            Ty::Bool,
-            &["eks:ListAddons"],
-            "Whether EKS manages an add-on of this name.",
-            |c, _, a| {
-                let name = text(a, 0);
-                let cluster = c.name();
-                let of_cluster = |n: &Str| *n == cluster || n.is_empty();
-                let addons = c.snapshot.tables.addons.iter();
-                Ok(addons.filter(|x| of_cluster(&x.clusterName)).any(|x| x.addonName == name).into())
-            },
         ),
         method::<eks::Cluster>(
             "windowsNodesWithoutAddresses",
@@ -682,7 +676,9 @@ pub(super) fn functions() -> Vec<Function> {
             "Whether the control plane gives Windows pods addresses (`enable-windows-ipam`).",
             |c, _, _| {
                 let settings = c.snapshot.whole::<ConfigMap>()?.get("kube-system/amazon-vpc-cni");
-                Ok(settings.and_then(|m| m.value.data.get("enable-windows-ipam")).is_some_and(|v| v == "true").into())
+                let said = settings.and_then(|m| m.value.data.get("enable-windows-ipam"));
+                // As Go's strconv.ParseBool takes it.
+                Ok(said.is_some_and(|v| matches!(v.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True")).into())
             },
         ),
         method::<eks::Cluster>(
