@@ -142,7 +142,12 @@ impl Cluster {
     /// Whether nodes run the agent that hands out Pod Identity credentials; in Auto Mode it is part of them.
     pub fn pod_identity_agent_runs(&self) -> Known<bool> {
         let sets = self.snapshot.whole::<DaemonSet>()?;
-        Ok(self.auto_mode() || sets.iter().any(|s| s.metadata.name.starts_with("eks-pod-identity-agent")))
+        // A Helm release may give the daemon set another name.
+        let agent = |set: &DaemonSet| {
+            let mut images = set.spec.template.spec.containers.iter().map(|c| &c.image);
+            set.metadata.name.contains("eks-pod-identity-agent") || images.any(|i| i.contains("eks-pod-identity-agent"))
+        };
+        Ok(self.auto_mode() || sets.iter().any(|s| agent(s.value)))
     }
 
     /// Whether EKS Auto Mode runs the nodes.

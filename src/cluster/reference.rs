@@ -44,9 +44,9 @@ impl Cluster {
         let eks = self.eks()?;
         let tables = &self.snapshot.tables;
         let vpc = self.vpc_id()?;
-        let groups = self.snapshot.table::<SecurityGroup>()?;
-        let subnets = self.snapshot.table::<Subnet>()?;
-        let interfaces = self.snapshot.table::<NetworkInterface>()?;
+        let groups = self.snapshot.whole::<SecurityGroup>()?;
+        let subnets = self.snapshot.whole::<Subnet>()?;
+        let interfaces = self.snapshot.whole::<NetworkInterface>()?;
         if !groups.iter().any(|g| g.VpcId == vpc) {
             return Err(self.snapshot.missing("ec2:DescribeSecurityGroups", Some(&vpc)));
         }

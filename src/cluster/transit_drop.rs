@@ -23,7 +23,7 @@ derived! {
         kind: Str,
         subnets: Vec<Link<Subnet>>,
         tables: Vec<Link<RouteTable>>,
-        /// Whether nodes of these subnets can do without: nothing is wanted here now, or the gateway leads to other
+        /// Whether nodes of these subnets can do without: nothing is wanted or runs here now, or the gateway leads to other
         /// networks, which may hold endpoints or a proxy.
         maybe: bool,
         /// What opens the way.
@@ -37,10 +37,9 @@ impl Cluster {
     pub fn transit_drops(&self) -> Known<Vec<Arc<TransitDrop>>> {
         let tables = &self.snapshot.tables;
         let exits = self.node_exits()?;
-        let ready = |subnet: Row| {
-            let mut workers = self.workers().unwrap_or_default().iter();
-            workers.any(|w| w.ready && w.subnet.is_some_and(|s| s.row == subnet))
-        };
+        let workers = self.workers().unwrap_or_default();
+        let here = |subnet: Row| workers.iter().filter(move |w| w.subnet.is_some_and(|s| s.row == subnet));
+        let others_ready = workers.iter().any(|w| w.ready);
         let mut found: BTreeMap<Row, TransitDrop> = BTreeMap::new();
         let mut works: BTreeSet<Row> = BTreeSet::new();
         // By a proxy nodes need no way of their own.
@@ -56,11 +55,15 @@ impl Cluster {
                 continue;
             }
             let Some((culprit, kind, why)) = self.transit_fault(hops, at, subnet.value) else { continue };
-            if ready(exit.subnet.row) {
+            if here(exit.subnet.row).any(|w| w.ready) {
                 works.insert(culprit);
                 continue;
             }
             let others = kind == "route" && !exit.apiOutside && self.leads_elsewhere(culprit);
+            // Nothing tells against endpoints or a proxy in those networks while no node was wanted.
+            if others && exit.idle {
+                continue;
+            }
             let command = self.transit_command(kind, culprit, &gateway, subnet.value);
             let drop = found.entry(culprit).or_insert_with(|| TransitDrop {
                 gateway,
@@ -72,7 +75,8 @@ impl Cluster {
                 maybe: true,
                 command,
             });
-            drop.maybe &= exit.idle || others;
+            let unused = others_ready && here(exit.subnet.row).next().is_none();
+            drop.maybe &= exit.idle || others || unused;
             if !drop.subnets.contains(&exit.subnet) {
                 drop.subnets.push(exit.subnet);
             }
