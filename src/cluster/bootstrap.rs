@@ -39,6 +39,8 @@ derived! {
         nodes: Vec<Link<Node>>,
         /// Whether machines have joined that were launched since this version of the template was made.
         works: bool,
+        /// Whether only machines still to come are concerned: all that there are have joined, or none is wanted.
+        later: bool,
         /// What is wrong with the exceptions of the proxy that it sets for the kubelet; empty without a proxy.
         proxyLacks: Str,
     }
@@ -291,6 +293,12 @@ impl Cluster {
             found: Str::from(found),
             instances: workers.iter().filter_map(|w| w.instance).collect(),
             nodes: workers.iter().filter_map(|w| w.node).collect(),
+            later: if workers.is_empty() {
+                let of_group = group.and_then(|g| g.value.DesiredCapacity);
+                nodegroup.map_or(of_group, |n| n.value.scalingConfig.desiredSize) == Some(0)
+            } else {
+                workers.iter().all(|w| w.joined)
+            },
             works: self.joined_since(template.value, &workers),
             proxyLacks: Str::const_new(text.as_deref().map_or("", proxy_lacks)),
         }
