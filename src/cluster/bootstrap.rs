@@ -152,10 +152,11 @@ fn gone_flag(words: &[String], minor: u32) -> Option<String> {
 fn unread(after: &str) -> bool {
     let value = after.lines().next().unwrap_or_default();
     let known = ["cidr", "vpc", "range", "region"];
-    value.contains('`') || value.split('$').skip(1).any(|name| {
-        let name = name.split(',').next().unwrap_or_default();
-        !known.iter().any(|k| name.contains(k))
-    })
+    value.contains('`')
+        || value.split('$').skip(1).any(|name| {
+            let name = name.split(',').next().unwrap_or_default();
+            !known.iter().any(|k| name.contains(k))
+        })
 }
 
 /// What is wrong with the exceptions of a proxy: programs of the node that take the proxy to the instance's metadata get
@@ -170,7 +171,8 @@ fn proxy_lacks(text: &str) -> &'static str {
         ""
     } else if !low.contains("no_proxy") {
         "without NO_PROXY"
-    } else if has(&["169.254", "fd00:ec2:", "no_proxy=*", "no_proxy=\"*"]) || low.split("no_proxy").skip(1).any(unread) {
+    } else if has(&["169.254", "fd00:ec2:", "no_proxy=*", "no_proxy=\"*"]) || low.split("no_proxy").skip(1).any(unread)
+    {
         ""
     } else {
         "without 169.254.169.254 (instance metadata) in NO_PROXY"
@@ -426,7 +428,10 @@ mod tests {
         assert_eq!(proxy_lacks("export HTTPS_PROXY=http://p:3128\nyum install -y jq\n"), "");
         assert_eq!(proxy_lacks("[settings.network]\nhttps-proxy = \"p:3128\"\n"), "");
         assert_eq!(proxy_lacks("#!/bin/bash\n# HTTPS_PROXY=x\n"), "");
-        assert_eq!(proxy_lacks(&unit("HTTPS_PROXY=http://p:3128\nNO_PROXY=$(aws ssm get-parameter --name no-proxy)")), "");
+        assert_eq!(
+            proxy_lacks(&unit("HTTPS_PROXY=http://p:3128\nNO_PROXY=$(aws ssm get-parameter --name no-proxy)")),
+            ""
+        );
         assert_eq!(proxy_lacks(&unit("HTTPS_PROXY=http://p:3128\nNO_PROXY=${EXCEPTIONS}")), "");
         assert_ne!(proxy_lacks(&unit("HTTPS_PROXY=http://p:3128\nNO_PROXY=$VPC_CIDR,localhost")), "");
         assert_eq!(proxy_lacks("cat >> /etc/environment\nHTTPS_PROXY=http://p:3128\n"), "");

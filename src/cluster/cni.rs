@@ -119,11 +119,8 @@ impl Cluster {
     pub fn install_commands(&self) -> Vec<Str> {
         let tables = &self.snapshot.tables;
         let set = |name: &str| tables.daemon_sets.iter().any(|s| s.metadata.name.starts_with(name));
-        let there = [
-            ("vpc-cni", false),
-            ("kube-proxy", set("kube-proxy")),
-            ("coredns", self.coredns_deployment().is_some()),
-        ];
+        let there =
+            [("vpc-cni", false), ("kube-proxy", set("kube-proxy")), ("coredns", self.coredns_deployment().is_some())];
         there
             .into_iter()
             .filter(|(_, there)| !there)

@@ -20,7 +20,9 @@ use crate::cluster::transit_drop::TransitDrop;
 use crate::cluster::volume_key::VolumeKey;
 use crate::cluster::webhook::SystemWebhook;
 use crate::rule::value::Value;
-use crate::shape::ec2::{self, Activity, AutoScalingGroup, DhcpOptions, LaunchTemplateVersion, NatGateway, VpcAttribute, VpcEndpoint};
+use crate::shape::ec2::{
+    self, Activity, AutoScalingGroup, DhcpOptions, LaunchTemplateVersion, NatGateway, VpcAttribute, VpcEndpoint,
+};
 use crate::shape::eks::{self, Nodegroup};
 use crate::shape::iam::InstanceProfile;
 use crate::shape::k8s::{Condition, Container, Deployment, EC2NodeClass, NodeClass, NodePool};
@@ -137,7 +139,9 @@ pub(super) fn functions() -> Vec<Function> {
             "The name of the role that belongs in this profile: that of its node group; else a placeholder.",
             |c, this, _| {
                 let mut workers = c.workers()?.iter().filter(|w| w.instanceProfile == this.Arn);
-                let group = workers.find_map(|w| w.nodegroup).map(|g| &c.snapshot.tables.nodegroups.at(g.row.index).value.nodeRole);
+                let group = workers
+                    .find_map(|w| w.nodegroup)
+                    .map(|g| &c.snapshot.tables.nodegroups.at(g.row.index).value.nodeRole);
                 let role = group.filter(|role| !role.is_empty());
                 Ok(role.map_or("<node-role>", |role| role_name(role)).into())
             },
