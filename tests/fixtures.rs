@@ -67,8 +67,11 @@ fn the_whole_report_of_each_fixture() {
     for (name, _) in estate::fixtures() {
         let ran = run::eks_doctor(&["check", "--snapshot", &format!("fixtures/{name}"), "--no-config"]);
         assert_eq!(ran.code, i32::from(!name.starts_with("healthy")), "{name}: {}", ran.err);
+        // How many checks passed changes with each new rule.
+        let passed = regex::Regex::new(r"\d+( checks)? passed").unwrap();
+        let told = passed.replace_all(&ran.out, "N$1 passed").into_owned();
         insta::with_settings!({prepend_module_to_snapshot => false}, {
-            insta::assert_snapshot!(format!("report-{name}"), ran.out);
+            insta::assert_snapshot!(format!("report-{name}"), told);
         });
     }
 }

@@ -419,24 +419,19 @@ impl Cluster {
 
     /// What a node needs of IAM and its role may not do, in one text; empty when it may do all.
     pub fn node_role_lacks(&self, role: &NodeRole) -> Known<Str> {
-        let mut needed = vec!["ecr:GetAuthorizationToken", "ecr:BatchGetImage"];
+        let mut needed = vec![("ecr:GetAuthorizationToken", "*"), ("ecr:BatchGetImage", "*")];
         if !role.auto {
-            needed.push("ec2:DescribeInstances");
+            needed.push(("ec2:DescribeInstances", "*"));
         }
+        let cluster = self.eks().map(|e| e.value.arn.clone()).unwrap_or_default();
         // `bootstrap.sh` without endpoint and CA asks EKS for them.
         let asks = |b: &super::bootstrap::Bootstrap| {
             b.fault == "lookup" && b.instances.iter().any(|i| role.instances.contains(i))
         };
         if self.bootstraps().is_ok_and(|all| all.iter().any(|b| asks(b))) {
-            needed.push("eks:DescribeCluster");
+            needed.push(("eks:DescribeCluster", &cluster));
         }
-        let mut lacking = Vec::new();
-        for action in needed {
-            if !self.may(&role.arn, action, "*", &super::policy::Context::default())?.allowed() {
-                lacking.push(action);
-            }
-        }
-        Ok(Str::from(lacking.join(", ")))
+        self.lacks(&role.arn, &needed)
     }
 }
 

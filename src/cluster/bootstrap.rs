@@ -39,6 +39,8 @@ derived! {
         nodes: Vec<Link<Node>>,
         /// Whether machines have joined that were launched since this version of the template was made.
         works: bool,
+        /// Whether only machines still to come are concerned: all that there are have joined, or none is wanted.
+        later: bool,
         /// What is wrong with the exceptions of the proxy that it sets for the kubelet; empty without a proxy.
         proxyLacks: Str,
     }
@@ -146,19 +148,31 @@ fn gone_flag(words: &[String], minor: u32) -> Option<String> {
     })
 }
 
+/// Whether the value of `no_proxy` comes from elsewhere (`$(aws ssm ...)`, `$EXCEPTIONS`); ranges of the VPC do not count.
+fn unread(after: &str) -> bool {
+    let value = after.lines().next().unwrap_or_default();
+    let known = ["cidr", "vpc", "range", "region"];
+    value.contains('`')
+        || value.split('$').skip(1).any(|name| {
+            let name = name.split(',').next().unwrap_or_default();
+            !known.iter().any(|k| name.contains(k))
+        })
+}
+
 /// What is wrong with the exceptions of a proxy: programs of the node that take the proxy to the instance's metadata get
 /// neither identity nor credentials. Bottlerocket makes this exception by itself.
 fn proxy_lacks(text: &str) -> &'static str {
     let lines = || text.lines().map(str::trim).filter(|l| !l.starts_with('#'));
     let low: String = lines().map(|l| l.to_ascii_lowercase() + "\n").collect();
     // A variable of the script alone is gone when the kubelet starts; containerd asks no metadata.
-    let lasting = ["kubelet.service.d", "/etc/environment", "/etc/sysconfig/kubelet", "defaultenvironment"];
+    let lasting = ["kubelet.service.d", "/etc/sysconfig/kubelet", "defaultenvironment"];
     let has = |words: &[&str]| words.iter().any(|w| low.contains(w));
     if has(&["settings.network", "settings.kubernetes"]) || !has(&lasting) || !has(&["https_proxy=", "http_proxy="]) {
         ""
     } else if !low.contains("no_proxy") {
         "without NO_PROXY"
-    } else if low.contains("169.254") {
+    } else if has(&["169.254", "fd00:ec2:", "no_proxy=*", "no_proxy=\"*"]) || low.split("no_proxy").skip(1).any(unread)
+    {
         ""
     } else {
         "without 169.254.169.254 (instance metadata) in NO_PROXY"
@@ -281,6 +295,12 @@ impl Cluster {
             found: Str::from(found),
             instances: workers.iter().filter_map(|w| w.instance).collect(),
             nodes: workers.iter().filter_map(|w| w.node).collect(),
+            later: if workers.is_empty() {
+                let of_group = group.and_then(|g| g.value.DesiredCapacity);
+                nodegroup.map_or(of_group, |n| n.value.scalingConfig.desiredSize) == Some(0)
+            } else {
+                workers.iter().all(|w| w.joined)
+            },
             works: self.joined_since(template.value, &workers),
             proxyLacks: Str::const_new(text.as_deref().map_or("", proxy_lacks)),
         }
@@ -408,5 +428,12 @@ mod tests {
         assert_eq!(proxy_lacks("export HTTPS_PROXY=http://p:3128\nyum install -y jq\n"), "");
         assert_eq!(proxy_lacks("[settings.network]\nhttps-proxy = \"p:3128\"\n"), "");
         assert_eq!(proxy_lacks("#!/bin/bash\n# HTTPS_PROXY=x\n"), "");
+        assert_eq!(
+            proxy_lacks(&unit("HTTPS_PROXY=http://p:3128\nNO_PROXY=$(aws ssm get-parameter --name no-proxy)")),
+            ""
+        );
+        assert_eq!(proxy_lacks(&unit("HTTPS_PROXY=http://p:3128\nNO_PROXY=${EXCEPTIONS}")), "");
+        assert_ne!(proxy_lacks(&unit("HTTPS_PROXY=http://p:3128\nNO_PROXY=$VPC_CIDR,localhost")), "");
+        assert_eq!(proxy_lacks("cat >> /etc/environment\nHTTPS_PROXY=http://p:3128\n"), "");
     }
 }

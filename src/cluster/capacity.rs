@@ -105,12 +105,18 @@ impl Cluster {
             let amount = n.status.allocatable.get("vpc.amazonaws.com/PrivateIPv4Address");
             amount.and_then(|a| a.as_int()).is_some_and(|a| a > 0)
         };
+        // Calico, too, serves Windows nodes beside aws-node.
+        let served = |n: &Node| {
+            self.snapshot.tables.pods.iter().any(|p| {
+                p.spec.nodeName == n.metadata.name && !p.status.podIP.is_empty() && p.status.podIP != p.status.hostIP
+            })
+        };
         let workers = self.workers()?.iter().filter(|w| w.kind == "ec2" && w.joined && w.ready && !w.fresh);
         let rows = workers.filter_map(|w| w.node).map(|n| n.row);
         Ok(rows
             .filter(|row| {
                 let node = nodes.at(row.index).value;
-                node.status.nodeInfo.operatingSystem == "windows" && !offers(node)
+                node.status.nodeInfo.operatingSystem == "windows" && !offers(node) && !served(node)
             })
             .collect())
     }

@@ -21,6 +21,8 @@ const CNIS: &[&str] = &[
     "ovn",
     "romana",
     "multus",
+    "kindnet",
+    "nsx",
     "cni",
 ];
 
@@ -113,10 +115,36 @@ impl Cluster {
         Ok(rows.filter(|row| waits(nodes.at(row.index).value)).collect())
     }
 
+    /// The commands that install the VPC CNI and what else every node needs and is not there.
+    pub fn install_commands(&self) -> Vec<Str> {
+        let tables = &self.snapshot.tables;
+        let set = |name: &str| tables.daemon_sets.iter().any(|s| s.metadata.name.starts_with(name));
+        let there =
+            [("vpc-cni", false), ("kube-proxy", set("kube-proxy")), ("coredns", self.coredns_deployment().is_some())];
+        there
+            .into_iter()
+            .filter(|(_, there)| !there)
+            .map(|(name, _)| match self.addon(name) {
+                // EKS has the add-on; somebody took away what it had installed.
+                Some(_) => self.configure_addon(name, "{}", "OVERWRITE"),
+                None => Str::from(format!(
+                    "aws eks create-addon --cluster-name {} --region {} --addon-name {name}",
+                    self.name(),
+                    self.region_name()
+                )),
+            })
+            .collect()
+    }
+
     /// Whether nodes run the agent that hands out Pod Identity credentials; in Auto Mode it is part of them.
     pub fn pod_identity_agent_runs(&self) -> Known<bool> {
-        let sets = self.snapshot.table::<DaemonSet>()?;
-        Ok(self.auto_mode() || sets.iter().any(|s| s.metadata.name.starts_with("eks-pod-identity-agent")))
+        let sets = self.snapshot.whole::<DaemonSet>()?;
+        // A Helm release may give the daemon set another name.
+        let agent = |set: &DaemonSet| {
+            let mut images = set.spec.template.spec.containers.iter().map(|c| &c.image);
+            set.metadata.name.contains("eks-pod-identity-agent") || images.any(|i| i.contains("eks-pod-identity-agent"))
+        };
+        Ok(self.auto_mode() || sets.iter().any(|s| agent(s.value)))
     }
 
     /// Whether EKS Auto Mode runs the nodes.

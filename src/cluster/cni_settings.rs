@@ -270,7 +270,9 @@ fn version_unknown() -> Missing {
     }
 }
 
-/// Whether the ConfigMap `amazon-vpc-cni` makes the control plane give Windows pods addresses.
+/// Whether the ConfigMap `amazon-vpc-cni` makes the control plane give Windows pods addresses, as Go's
+/// `strconv.ParseBool` takes it.
 pub(crate) fn windows_ipam(map: &ConfigMap) -> bool {
-    map.metadata.name == "amazon-vpc-cni" && map.data.get("enable-windows-ipam").is_some_and(|on| on == "true")
+    let on = |said: &Str| matches!(said.as_str(), "1" | "t" | "T" | "true" | "TRUE" | "True");
+    map.metadata.name == "amazon-vpc-cni" && map.data.get("enable-windows-ipam").is_some_and(on)
 }

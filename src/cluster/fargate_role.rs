@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::Cluster;
 use super::access::AwsAuth;
 use super::identity::role_name;
-use super::policy::Context;
 use crate::shape::eks::{AccessEntry, AccessEntryNames, FargateProfile};
 use crate::shape::iam::Role;
 use crate::shape::k8s::{ConfigMap, Pod};
@@ -33,7 +32,7 @@ derived! {
         /// Whom it trusts instead.
         trusts: Str,
         /// What maps it.
-        command: Str,
+        commands: Vec<Str>,
     }
 }
 
@@ -46,7 +45,9 @@ impl Cluster {
         let mut profiles: BTreeMap<Str, Vec<_>> = BTreeMap::new();
         for profile in self.answered::<FargateProfile>()?.iter() {
             let ours = profile.clusterName == cluster || profile.clusterName.is_empty();
-            if ours && !profile.podExecutionRoleArn.is_empty() {
+            // EKS maps the role while it makes a profile, and takes it away before the profile is gone.
+            let lives = matches!(profile.status.as_str(), "" | "ACTIVE" | "CREATE_FAILED");
+            if ours && lives && !profile.podExecutionRoleArn.is_empty() {
                 profiles.entry(profile.podExecutionRoleArn.clone()).or_default().push(profile);
             }
         }
@@ -64,17 +65,20 @@ impl Cluster {
             let (mapped, entry, config) = self.lets_fargate_in(&arn, &mode);
             let trust = self.service_trust(&arn, "eks-fargate-pods.amazonaws.com");
             let (name, region) = (self.name(), self.region_name());
-            let command = if mode == "CONFIG_MAP" {
-                format!(
+            let commands = if mode == "CONFIG_MAP" {
+                vec![Str::from(format!(
                     "eksctl create iamidentitymapping --cluster {name} --region {region} --arn {arn} --username \
                      system:node:{{{{SessionName}}}} --group system:bootstrappers --group system:nodes --group \
                      system:node-proxier"
-                )
+                ))]
             } else {
-                format!(
-                    "aws eks create-access-entry --cluster-name {name} --region {region} --principal-arn {arn} --type \
-                     FARGATE_LINUX"
-                )
+                let of = |verb: &str, more: &str| {
+                    let role = format!("--cluster-name {name} --region {region} --principal-arn {arn}");
+                    Str::from(format!("aws eks {verb}-access-entry {role}{more}"))
+                };
+                // The type of an entry cannot be changed.
+                let wrong = entry.map(|_| of("delete", ""));
+                wrong.into_iter().chain([of("create", " --type FARGATE_LINUX")]).collect()
             };
             roles.push(Arc::new(FargateRole {
                 name: Str::new(role_name(&arn)),
@@ -87,7 +91,7 @@ impl Cluster {
                 mode: mode.clone(),
                 trusted: trust.as_ref().map(|t| t.holds).map_err(Missing::clone),
                 trusts: trust.map(|t| t.found).unwrap_or_default(),
-                command: Str::from(command),
+                commands,
                 arn,
             }));
         }
@@ -133,12 +137,6 @@ impl Cluster {
 
     /// What Fargate needs of IAM to start a pod and the role may not do, in one text; empty when it may do all.
     pub fn fargate_role_lacks(&self, role: &FargateRole) -> Known<Str> {
-        let mut lacking = Vec::new();
-        for action in ["ecr:GetAuthorizationToken", "ecr:BatchGetImage"] {
-            if !self.may(&role.arn, action, "*", &Context::default())?.allowed() {
-                lacking.push(action);
-            }
-        }
-        Ok(Str::from(lacking.join(", ")))
+        self.lacks(&role.arn, &[("ecr:GetAuthorizationToken", "*"), ("ecr:BatchGetImage", "*")])
     }
 }

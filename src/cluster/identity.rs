@@ -8,7 +8,7 @@ use crate::shape::eks::PodIdentityAssociation;
 use crate::shape::iam::{
     AttachedRolePolicies, ManagedPolicy, OpenIdConnectProviderList, Role, RolePolicy, RolePolicyNames, Statement,
 };
-use crate::shape::k8s::ServiceAccount;
+use crate::shape::k8s::{Pod, ServiceAccount};
 use crate::shape::{Link, Row, Str, derived};
 use crate::snapshot::{Known, Missing, Rec, Spot};
 
@@ -191,6 +191,23 @@ impl Cluster {
         }
     }
 
+    /// Which of these actions the role may not do on these resources, in one text; empty when it may do all. Of images it
+    /// is enough that the role may pull some: whose it needs is not known.
+    pub fn lacks(&self, role: &str, needed: &[(&str, &str)]) -> Known<Str> {
+        let mut lacking = Vec::new();
+        for (action, resource) in needed {
+            let some = match self.may(role, action, resource, &Context::default())? {
+                Decision::Allowed => true,
+                Decision::NotAllowed { near } => *action == "ecr:BatchGetImage" && !near.is_empty(),
+                Decision::Denied(_) => false,
+            };
+            if !some {
+                lacking.push(*action);
+            }
+        }
+        Ok(Str::from(lacking.join(", ")))
+    }
+
     /// What is left of a permission under the role's permissions boundary.
     fn bounded(&self, role: &str, action: &str, resource: &str, context: &Context) -> Known<Decision> {
         let boundary = self.role(role).ok().and_then(|r| r.value.PermissionsBoundary.as_ref());
@@ -291,6 +308,21 @@ impl Cluster {
             }
         }
         Ok(lacking)
+    }
+
+    /// Whether EKS Auto Mode has to launch nodes now: pools want them, and none is ready or pods wait for a node.
+    pub fn auto_mode_wanted(&self) -> bool {
+        let tables = &self.snapshot.tables;
+        let built_in =
+            self.eks().is_ok_and(|e| e.value.computeConfig.as_ref().is_some_and(|c| !c.nodePools.is_empty()));
+        let pools = built_in || tables.node_pools.iter().any(|p| p.spec.template.spec.nodeClassRef.kind == "NodeClass");
+        let runs = self.workers().is_ok_and(|all| all.iter().any(|w| w.kind == "auto" && w.ready));
+        let waits = |pod: &Pod| {
+            pod.spec.nodeName.is_empty()
+                && pod.status.phase == "Pending"
+                && !self.is_new(&pod.metadata.creationTimestamp)
+        };
+        pools && (!runs || tables.pods.iter().any(|p| waits(p.value)))
     }
 
     fn pod_identity_trust(&self, role: Rec<'_, Role>, namespace: &str, name: &str) -> Trust {

@@ -74,7 +74,8 @@ impl Cluster {
             refused.insert(&event.value.involvedObject.name, Link::new(event.row));
         }
         let mut gaps: BTreeMap<(Str, Str), TrunkGap> = BTreeMap::new();
-        for worker in self.cni_workers()? {
+        // The control plane attaches a trunk some time after the node has joined.
+        for worker in self.cni_workers()?.into_iter().filter(|w| !w.fresh) {
             let Some(node) = worker.node.map(|n| tables.nodes.at(n.row.index)) else { continue };
             if node.status.allocatable.get(BRANCHES).and_then(|n| n.as_int()).is_some_and(|n| n > 0) {
                 continue;

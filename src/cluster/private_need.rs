@@ -161,7 +161,8 @@ impl Cluster {
         };
         let service = format!(".{region}.ecr.dkr");
         let endpoints = self.endpoints_of("ecr.dkr").unwrap_or_default();
-        *region != self.region_name() && !endpoints.iter().any(|e| e.value.ServiceName.ends_with(&service))
+        let own = self.region_name();
+        !own.is_empty() && *region != own && !endpoints.iter().any(|e| e.value.ServiceName.ends_with(&service))
     }
 
     /// Zones of nodes in which an interface endpoint has no interface.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Cluster;
 use crate::shape::ec2::{LaunchTemplateVersion, NetworkInterface, SecurityGroup, Subnet};
 use crate::shape::eks::{FargateProfile, Nodegroup};
-use crate::shape::k8s::SecurityGroupPolicy;
+use crate::shape::k8s::{Pod, SecurityGroupPolicy};
 use crate::shape::{Link, Row, Str, derived};
 use crate::snapshot::Known;
 
@@ -22,6 +22,8 @@ derived! {
         profile: Option<Link<FargateProfile>>,
         template: Option<Link<LaunchTemplateVersion>>,
         policy: Option<Link<SecurityGroupPolicy>>,
+        /// Pods that the policy selects and that do not start.
+        waiting: Vec<Link<Pod>>,
     }
 }
 
@@ -36,15 +38,15 @@ struct Owner {
 }
 
 impl Cluster {
-    /// What the cluster, its node groups, Fargate profiles and SecurityGroupPolicies name and the VPC does not hold. What an interface
-    /// still uses cannot have been deleted: then only its description is lacking.
+    /// What the cluster, its node groups, Fargate profiles and SecurityGroupPolicies name and the VPC does not hold. What
+    /// an interface still uses cannot have been deleted: then only its description is lacking.
     pub fn missing_references(&self) -> Known<Vec<Arc<MissingReference>>> {
         let eks = self.eks()?;
         let tables = &self.snapshot.tables;
         let vpc = self.vpc_id()?;
-        let groups = self.snapshot.table::<SecurityGroup>()?;
-        let subnets = self.snapshot.table::<Subnet>()?;
-        let interfaces = self.snapshot.table::<NetworkInterface>()?;
+        let groups = self.snapshot.whole::<SecurityGroup>()?;
+        let subnets = self.snapshot.whole::<Subnet>()?;
+        let interfaces = self.snapshot.whole::<NetworkInterface>()?;
         if !groups.iter().any(|g| g.VpcId == vpc) {
             return Err(self.snapshot.missing("ec2:DescribeSecurityGroups", Some(&vpc)));
         }
@@ -95,6 +97,15 @@ impl Cluster {
             _ => groups.get(id).is_some(),
         };
         named.retain(|(kind, id, _)| !id.is_empty() && !used.contains(id) && !there(kind, id));
+        let waiting = |policy: Row| {
+            let pods = tables.pods.iter().filter(|p| {
+                p.status.phase == "Pending"
+                    && p.metadata.deletionTimestamp.is_empty()
+                    && !self.is_new(&p.metadata.creationTimestamp)
+                    && self.group_policies_of(*p).any(|of| of.row == policy)
+            });
+            pods.map(|p| Link::new(p.row)).collect()
+        };
         Ok(named
             .into_iter()
             .map(|(kind, id, owner)| {
@@ -106,6 +117,7 @@ impl Cluster {
                     profile: owner.profile.map(Link::new),
                     template: owner.template.map(Link::new),
                     policy: owner.policy.map(Link::new),
+                    waiting: owner.policy.map(waiting).unwrap_or_default(),
                 })
             })
             .collect())

@@ -1,6 +1,6 @@
 //! Transit gateways by which nodes would reach the internet: what drops their packets, there or on the way back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Cluster;
@@ -23,7 +23,7 @@ derived! {
         kind: Str,
         subnets: Vec<Link<Subnet>>,
         tables: Vec<Link<RouteTable>>,
-        /// Whether nodes of these subnets can do without: nothing is wanted here now, or the gateway leads to other
+        /// Whether nodes of these subnets can do without: nothing is wanted or runs here now, or the gateway leads to other
         /// networks, which may hold endpoints or a proxy.
         maybe: bool,
         /// What opens the way.
@@ -33,16 +33,17 @@ derived! {
 
 impl Cluster {
     /// What drops packets of nodes on a way out through a transit gateway, as far as the snapshot follows it. Where nodes
-    /// are ready they get what they need some other way.
+    /// are ready behind the same object they get what they need some other way.
     pub fn transit_drops(&self) -> Known<Vec<Arc<TransitDrop>>> {
         let tables = &self.snapshot.tables;
         let exits = self.node_exits()?;
-        let ready = |subnet: Row| {
-            let mut workers = self.workers().unwrap_or_default().iter();
-            workers.any(|w| w.ready && w.subnet.is_some_and(|s| s.row == subnet))
-        };
+        let workers = self.workers().unwrap_or_default();
+        let here = |subnet: Row| workers.iter().filter(move |w| w.subnet.is_some_and(|s| s.row == subnet));
+        let others_ready = workers.iter().any(|w| w.ready);
         let mut found: BTreeMap<Row, TransitDrop> = BTreeMap::new();
-        for exit in exits.iter().filter(|x| x.is("unverifiable") && x.needs && !ready(x.subnet.row)) {
+        let mut works: BTreeSet<Row> = BTreeSet::new();
+        // By a proxy nodes need no way of their own.
+        for exit in exits.iter().filter(|x| x.is("unverifiable") && x.needs && !x.proxy) {
             let subnet = tables.subnets.at(exit.subnet.row.index);
             let egress = self.network.egress(&self.snapshot, &subnet.SubnetId, Family::V4);
             let Some(Target::TransitGateway(gateway)) = egress.route.map(|r| r.target) else { continue };
@@ -54,7 +55,15 @@ impl Cluster {
                 continue;
             }
             let Some((culprit, kind, why)) = self.transit_fault(hops, at, subnet.value) else { continue };
+            if here(exit.subnet.row).any(|w| w.ready) {
+                works.insert(culprit);
+                continue;
+            }
             let others = kind == "route" && !exit.apiOutside && self.leads_elsewhere(culprit);
+            // Nothing tells against endpoints or a proxy in those networks while no node was wanted.
+            if others && exit.idle {
+                continue;
+            }
             let command = self.transit_command(kind, culprit, &gateway, subnet.value);
             let drop = found.entry(culprit).or_insert_with(|| TransitDrop {
                 gateway,
@@ -66,12 +75,14 @@ impl Cluster {
                 maybe: true,
                 command,
             });
-            drop.maybe &= exit.idle || others;
+            let unused = others_ready && here(exit.subnet.row).next().is_none();
+            drop.maybe &= exit.idle || others || unused;
             if !drop.subnets.contains(&exit.subnet) {
                 drop.subnets.push(exit.subnet);
             }
             drop.tables.extend(exit.routeTable.filter(|t| !drop.tables.contains(t)));
         }
+        found.retain(|culprit, _| !works.contains(culprit));
         Ok(found.into_values().map(Arc::new).collect())
     }
 

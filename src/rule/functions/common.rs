@@ -54,6 +54,14 @@ pub(super) fn functions() -> Vec<Function> {
                 Ok(if region.is_empty() { Str::const_new("<region>") } else { region }.into())
             },
         ),
+        method::<eks::Cluster>(
+            "partition",
+            &[],
+            STR,
+            &[],
+            "`aws`, `aws-cn` or `aws-us-gov`, from the cluster's ARN or the manifest.",
+            |c, _, _| Ok(c.partition().into()),
+        ),
         method::<eks::Cluster>("account", &[], STR, &[], "The account, from the cluster's ARN.", |_, this, _| {
             Ok(this.arn.split(':').nth(4).unwrap_or_default().into())
         }),

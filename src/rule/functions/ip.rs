@@ -646,6 +646,14 @@ pub(super) fn functions() -> Vec<Function> {
             |c, _, _| Ok(c.nodes_without_cni()?.into()),
         ),
         method::<eks::Cluster>(
+            "installCommands",
+            &[],
+            Ty::List(&Ty::Str),
+            &[],
+            "The commands that install the VPC CNI and what else every node needs and is not there.",
+            |c, _, _| Ok(c.install_commands().into()),
+        ),
+        method::<eks::Cluster>(
             "podIdentityAgentRuns",
             &[],
             Ty::Bool,

@@ -9,6 +9,7 @@ use crate::cluster::bootstrap::Bootstrap;
 use crate::cluster::cluster_subnets::ClusterSubnet;
 use crate::cluster::far_side::NodePeering;
 use crate::cluster::fargate_role::FargateRole;
+use crate::cluster::identity::role_name;
 use crate::cluster::node_exit::{NodeEndpoint, NodeExit, PublicAccessGap};
 use crate::cluster::node_groups::NodeGap;
 use crate::cluster::node_path::BlockedPath;
@@ -19,7 +20,9 @@ use crate::cluster::transit_drop::TransitDrop;
 use crate::cluster::volume_key::VolumeKey;
 use crate::cluster::webhook::SystemWebhook;
 use crate::rule::value::Value;
-use crate::shape::ec2::{self, Activity, DhcpOptions, LaunchTemplateVersion, NatGateway, VpcAttribute, VpcEndpoint};
+use crate::shape::ec2::{
+    self, Activity, AutoScalingGroup, DhcpOptions, LaunchTemplateVersion, NatGateway, VpcAttribute, VpcEndpoint,
+};
 use crate::shape::eks::{self, Nodegroup};
 use crate::shape::iam::InstanceProfile;
 use crate::shape::k8s::{Condition, Container, Deployment, EC2NodeClass, NodeClass, NodePool};
@@ -126,6 +129,21 @@ pub(super) fn functions() -> Vec<Function> {
             |c, this, _| {
                 let workers = c.workers()?.iter().filter(|w| w.instanceProfile == this.Arn);
                 Ok(workers.filter_map(|w| w.instance).map(|i| i.row).collect::<Vec<_>>().into())
+            },
+        ),
+        method::<InstanceProfile>(
+            "wantedRole",
+            &[],
+            STR,
+            &[],
+            "The name of the role that belongs in this profile: that of its node group; else a placeholder.",
+            |c, this, _| {
+                let mut workers = c.workers()?.iter().filter(|w| w.instanceProfile == this.Arn);
+                let group = workers
+                    .find_map(|w| w.nodegroup)
+                    .map(|g| &c.snapshot.tables.nodegroups.at(g.row.index).value.nodeRole);
+                let role = group.filter(|role| !role.is_empty());
+                Ok(role.map_or("<node-role>", |role| role_name(role)).into())
             },
         ),
         method::<eks::Cluster>(
@@ -245,6 +263,23 @@ pub(super) fn functions() -> Vec<Function> {
                 Ok(said.iter().any(|s| this.StatusMessage.contains(s)).into())
             },
         ),
+        method::<Activity>(
+            "isWanting",
+            &[],
+            Ty::Bool,
+            &[],
+            "Whether the group still has fewer instances than it should have, as far as it was recorded.",
+            |c, this, _| {
+                let mut groups = c.snapshot.tables.auto_scaling_groups.iter();
+                let group = groups.find(|g| g.AutoScalingGroupName == this.AutoScalingGroupName);
+                let wanting = |g: &AutoScalingGroup| {
+                    let leaves = |state: &str| state.starts_with("Terminat") || state.starts_with("Detach");
+                    let here = g.Instances.iter().filter(|i| !leaves(&i.LifecycleState)).count();
+                    g.DesiredCapacity.is_none_or(|wanted| (here as i64) < wanted)
+                };
+                Ok(group.is_none_or(|g| wanting(g.value)).into())
+            },
+        ),
         method::<eks::Cluster>(
             "autoModeLacks",
             &[],
@@ -260,6 +295,14 @@ pub(super) fn functions() -> Vec<Function> {
             &["iam:GetRole"],
             "What the trust policy of the cluster's role lacks for EKS Auto Mode; empty when nothing.",
             |c, _, _| Ok(c.auto_mode_trust()?.into()),
+        ),
+        method::<eks::Cluster>(
+            "autoModeWanted",
+            &[],
+            Ty::Bool,
+            &[],
+            "Whether EKS Auto Mode has to launch nodes now: pools want them, and none is ready or pods wait for a node.",
+            |c, _, _| Ok(c.auto_mode_wanted().into()),
         ),
         method::<eks::Cluster>(
             "isForeign",
