@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Cluster;
 use super::ingress::{LoadBalancerPlan, alb, nlb, words};
 use crate::shape::ec2::{Address, SecurityGroup, tag};
-use crate::shape::k8s::{Ingress, ObjectMeta, Service};
+use crate::shape::k8s::{Ingress, IngressClassParamsSpec, ObjectMeta, Service};
 use crate::shape::{Link, Row, Str, derived};
 use crate::snapshot::Known;
 
@@ -36,7 +36,10 @@ const LONGEST_NAME: usize = 32;
 /// What `listen-ports` says: pairs of protocol and port. `None` when it is not what the controller reads.
 fn listen_ports(text: &str) -> Option<Vec<(String, i64)>> {
     let lists: Vec<BTreeMap<String, i64>> = serde_json::from_str(text).ok()?;
-    Some(lists.into_iter().flatten().collect())
+    let good =
+        |(protocol, port): &(String, i64)| matches!(protocol.as_str(), "HTTP" | "HTTPS") && (1..=65535).contains(port);
+    let all: Vec<(String, i64)> = lists.into_iter().flatten().collect();
+    (!all.is_empty() && all.iter().all(good)).then_some(all)
 }
 
 fn is_json(text: &str) -> bool {
@@ -47,6 +50,12 @@ fn is_json(text: &str) -> bool {
 fn certificate_region(arn: &str) -> Option<&str> {
     let mut parts = arn.split(':').skip(2);
     (parts.next() == Some("acm")).then(|| parts.next()).flatten()
+}
+
+impl IngressClassParamsSpec {
+    fn names_certificates(&self) -> bool {
+        !self.certificateArn.is_empty() || !self.certificateARNs.is_empty()
+    }
 }
 
 struct Fault {
@@ -80,7 +89,8 @@ impl Cluster {
             let members: Vec<_> = plan.ingresses.iter().map(|i| tables.ingresses.at(i.row.index)).collect();
             let listeners = self.listeners_asked_for(&members.iter().map(|m| m.value).collect::<Vec<_>>());
             for member in members {
-                note("Ingress", &member.value.metadata, member.row, self.ingress_faults(member.value, &listeners));
+                let faults = self.ingress_faults(plan, member.value, &listeners);
+                note("Ingress", &member.value.metadata, member.row, faults);
             }
             for service in plan.services.iter().map(|s| tables.services.at(s.row.index)) {
                 note("Service", &service.value.metadata, service.row, self.service_faults(plan, service.value));
@@ -98,10 +108,10 @@ impl Cluster {
             match alb(&ingress.metadata, "listen-ports") {
                 Some(text) => all.extend(listen_ports(text)?),
                 None => {
-                    let (_, class) = self.owner_of(ingress);
-                    let params = self.params_of(class).map(|p| &p.spec);
+                    let params = self.params_of(self.owner_of(ingress).1).map(|p| &p.spec);
                     let named = alb(&ingress.metadata, "certificate-arn").is_some_and(|c| !c.is_empty())
-                        || params.is_some_and(|p| !p.certificateArn.is_empty() || !p.certificateARNs.is_empty());
+                        || alb(&ingress.metadata, "create-acm-cert").is_some()
+                        || params.is_some_and(IngressClassParamsSpec::names_certificates);
                     let listener = if named { ("HTTPS", 443) } else { ("HTTP", 80) };
                     all.insert((listener.0.to_owned(), listener.1));
                 }
@@ -110,28 +120,50 @@ impl Cluster {
         Some(all)
     }
 
-    fn ingress_faults(&self, ingress: &Ingress, listeners: &Option<BTreeSet<(String, i64)>>) -> Vec<Fault> {
+    /// What is wrong with the annotations that the controller reads: what the class sets goes before them, and actions,
+    /// conditions and transforms are read for the backends of the ingress only
+    /// (aws-load-balancer-controller `pkg/ingress`).
+    fn ingress_faults(
+        &self,
+        plan: &LoadBalancerPlan,
+        ingress: &Ingress,
+        listeners: &Option<BTreeSet<(String, i64)>>,
+    ) -> Vec<Fault> {
         let meta = &ingress.metadata;
+        let params = self.params_of(self.owner_of(ingress).1).map(|p| &p.spec);
+        let free = |set: fn(&IngressClassParamsSpec) -> bool| params.is_none_or(|p| !set(p));
+        let backends: Vec<_> = ingress
+            .spec
+            .rules
+            .iter()
+            .flat_map(|r| r.http.iter().flat_map(|h| h.paths.iter().map(|p| &p.backend)))
+            .chain(ingress.spec.defaultBackend.iter())
+            .filter_map(|b| b.service.as_ref())
+            .collect();
         let mut faults = Vec::new();
         if let Some(text) = alb(meta, "listen-ports")
             && listen_ports(text).is_none()
         {
-            faults.push(fault(ALB, "listen-ports", "is not a JSON list such as [{\"HTTPS\":443}]".to_owned()));
+            let text = "is not a JSON list of HTTP and HTTPS ports such as [{\"HTTPS\":443}]";
+            faults.push(fault(ALB, "listen-ports", text.to_owned()));
         }
         for (key, value) in &meta.annotations {
             let Some(short) = key.strip_prefix(ALB) else { continue };
-            let json = short.starts_with("actions.")
-                || short.starts_with("conditions.")
-                || matches!(short, "auth-idp-oidc" | "auth-idp-cognito" | "mutual-authentication");
+            let json = match short.split_once('.') {
+                Some(("actions", name)) => backends.iter().any(|b| b.name == name && b.port.name == "use-annotation"),
+                Some(("conditions" | "transforms", name)) => backends.iter().any(|b| b.name == name),
+                _ => matches!(short, "auth-idp-oidc" | "auth-idp-cognito" | "mutual-authentication"),
+            };
             if json && !is_json(value) {
                 faults.push(fault(ALB, short, "is not JSON".to_owned()));
             }
         }
-        if let (Some(port), Some(listeners)) = (alb(meta, "ssl-redirect"), listeners) {
+        let redirect = alb(meta, "ssl-redirect").filter(|_| free(|p| !p.sslRedirectPort.is_empty()));
+        if let (Some(port), Some(listeners)) = (redirect, listeners) {
             let wanted = port.parse::<i64>().ok();
             let of_port = listeners.iter().find(|(_, p)| Some(*p) == wanted);
             match of_port {
-                Some((protocol, _)) if protocol.eq_ignore_ascii_case("HTTPS") => {}
+                Some((protocol, _)) if protocol == "HTTPS" => {}
                 Some((protocol, _)) => faults.push(fault(
                     ALB,
                     "ssl-redirect",
@@ -145,24 +177,26 @@ impl Cluster {
                 }
             }
         }
-        let backends = ingress
-            .spec
-            .rules
-            .iter()
-            .flat_map(|r| r.http.iter().flat_map(|h| h.paths.iter().map(|p| &p.backend)))
-            .chain(ingress.spec.defaultBackend.iter())
-            .filter_map(|b| b.service.as_ref());
+        // By default the controller answers 503 for an action that is not there
+        // (`--tolerate-non-existent-backend-action`).
+        let refused = |key: &str| self.plan_events(plan).iter().any(|e| e.value.message.contains(key));
         let mut actions = BTreeSet::new();
-        for service in backends.filter(|s| s.port.name == "use-annotation") {
+        for service in backends.iter().filter(|s| s.port.name == "use-annotation") {
             let key = format!("actions.{}", service.name);
-            if alb(meta, &key).is_none() && actions.insert(key.clone()) {
+            if alb(meta, &key).is_none() && refused(&key) && actions.insert(key.clone()) {
                 let text = format!("is missing, though a path leads to the action {} (use-annotation)", service.name);
                 faults.push(fault(ALB, &key, text));
             }
         }
-        faults.extend(self.certificate_fault(ALB, "certificate-arn", alb(meta, "certificate-arn")));
-        faults.extend(name_fault(ALB, "load-balancer-name", alb(meta, "load-balancer-name")));
-        faults.extend(target_type_fault(ALB, "target-type", alb(meta, "target-type")));
+        if free(IngressClassParamsSpec::names_certificates) {
+            faults.extend(self.certificate_fault(ALB, "certificate-arn", alb(meta, "certificate-arn")));
+        }
+        if free(|p| !p.loadBalancerName.is_empty()) {
+            faults.extend(name_fault(ALB, "load-balancer-name", alb(meta, "load-balancer-name")));
+        }
+        if free(|p| !p.targetType.is_empty()) {
+            faults.extend(target_type_fault(alb(meta, "target-type")));
+        }
         faults.extend(self.group_fault(ALB, "security-groups", alb(meta, "security-groups")));
         faults
     }
@@ -172,7 +206,6 @@ impl Cluster {
         let mut faults = Vec::new();
         faults.extend(self.certificate_fault(NLB, "ssl-cert", nlb(meta, "ssl-cert")));
         faults.extend(name_fault(NLB, "name", nlb(meta, "name")));
-        faults.extend(target_type_fault(NLB, "nlb-target-type", nlb(meta, "nlb-target-type")));
         faults.extend(self.group_fault(NLB, "security-groups", nlb(meta, "security-groups")));
         if let Some(text) = nlb(meta, "eip-allocations")
             && let Ok(addresses) = self.snapshot.whole::<Address>()
@@ -237,10 +270,11 @@ fn name_fault(prefix: &str, key: &str, name: Option<&str>) -> Option<Fault> {
         .then(|| fault(prefix, key, format!("gives a name of {length} characters; it may have {LONGEST_NAME}")))
 }
 
-fn target_type_fault(prefix: &str, key: &str, value: Option<&str>) -> Option<Fault> {
+/// Of ingresses only: for a service the controller takes whatever is not `ip` as `instance`.
+fn target_type_fault(value: Option<&str>) -> Option<Fault> {
     let value = value?;
     (!matches!(value, "" | "ip" | "instance"))
-        .then(|| fault(prefix, key, format!("is {value}; it may be ip or instance")))
+        .then(|| fault(ALB, "target-type", format!("is {value}; it may be ip or instance")))
 }
 
 #[cfg(test)]
@@ -252,6 +286,8 @@ mod tests {
         assert_eq!(listen_ports(r#"[{"HTTP": 80}, {"HTTPS":443}]"#).map(|l| l.len()), Some(2));
         assert_eq!(listen_ports(r#"[{"HTTP": 80}, {"HTTPS":443}"#), None);
         assert_eq!(listen_ports(r#"[{"HTTP": "80"}]"#), None);
+        assert_eq!(listen_ports(r#"[{"https": 443}]"#), None);
+        assert_eq!(listen_ports("[]"), None);
     }
 
     #[test]

@@ -26,7 +26,7 @@ derived! {
 }
 
 /// What events say of calls that may get through the next time, or that AWS refuses whatever is asked for.
-const PASSING: [&str; 17] = [
+const PASSING: [&str; 21] = [
     "i/o timeout",
     "handshake timeout",
     "client.timeout",
@@ -44,6 +44,10 @@ const PASSING: [&str; 17] = [
     "internalfailure",
     "serviceunavailable",
     "operationnotpermitted",
+    "context canceled",
+    "the object has been modified",
+    "failed calling webhook",
+    "unexpected eof",
 ];
 
 impl Cluster {
@@ -63,6 +67,15 @@ impl Cluster {
         subnets
     }
 
+    /// The services that a controller calls from its pods, whatever is asked of it.
+    pub(super) fn services_called(&self, controller: &LoadBalancerController) -> Known<Vec<&'static str>> {
+        let mut services = vec!["elasticloadbalancing", "ec2"];
+        if self.controller_identity(controller)?.kind == "irsa" {
+            services.push("sts");
+        }
+        Ok(services)
+    }
+
     /// The services that the controller calls from subnets without a way to the internet and without an endpoint that
     /// serves their names. An endpoint of which nodes have need, too, is told of by the rules about nodes.
     pub fn unreachable_services(&self, controller: &LoadBalancerController) -> Known<Vec<Arc<Unreachable>>> {
@@ -73,12 +86,10 @@ impl Cluster {
             return Ok(Vec::new());
         }
         let vpc = self.vpc_id()?;
-        let identity = self.controller_identity(controller)?;
-        let mut services = vec!["elasticloadbalancing", "ec2"];
-        match identity.kind.as_str() {
-            "irsa" => services.push("sts"),
-            "podIdentity" => services.push("eks-auth"),
-            _ => {}
+        let mut services = self.services_called(controller)?;
+        // The agent on the node calls it, not the controller.
+        if self.controller_identity(controller)?.kind == "podIdentity" {
+            services.push("eks-auth");
         }
         let needed_by_nodes: Vec<&str> = self.node_services().into_iter().map(|(service, _)| service).collect();
         let subnets = self.controller_subnets(controller);

@@ -2,6 +2,8 @@
 
 use super::Cluster;
 use super::controller::{LoadBalancerController, flag};
+use super::ingress::alb;
+use super::version::Version;
 use crate::shape::Str;
 use crate::shape::ec2::VpcEndpoint;
 use crate::snapshot::Known;
@@ -17,12 +19,16 @@ const LASTING: [&str; 6] = [
 ];
 
 impl Cluster {
-    /// Whether IAM answered that the role of a controller's service account does not exist.
+    /// Whether IAM answered that the role of a controller's service account does not exist. It answers for roles of the
+    /// cluster's account only.
     pub fn controller_role_gone(&self, controller: &LoadBalancerController) -> Known<bool> {
         let identity = self.controller_identity(controller)?;
         let role = super::identity::role_name(&identity.roleArn);
         if self.role(&identity.roleArn).is_ok() {
             return Ok(false);
+        }
+        if identity.roleArn.split(':').nth(4) != Some(self.account_id().as_str()) {
+            return Err(self.snapshot.missing("iam:GetRole", Some(&identity.roleArn)));
         }
         let gone = self.snapshot.manifest.failures.iter().any(|f| {
             f.operation == "iam:GetRole" && f.code.starts_with("NoSuchEntity") && f.argument.as_deref() == Some(role)
@@ -55,11 +61,14 @@ impl Cluster {
 
     /// The services beside its own that a controller calls for every Application Load Balancer from subnets without a way
     /// out: those whose flag is not off (`--enable-shield`, `--enable-waf`, `--enable-wafv2`) and that have no endpoint.
+    /// Since 2.8.2 it asks WAF only for ingresses that say something of it, and goes on where Shield does not answer
+    /// (aws-load-balancer-controller #3800, `pkg/deploy/stack_deployer.go`).
     pub fn addons_out_of_reach(&self, controller: &LoadBalancerController) -> Known<Vec<Str>> {
         let endpoints = self.snapshot.whole::<VpcEndpoint>()?;
         let deployment = self.snapshot.tables.deployments.at(controller.deployment.row.index).value;
         let Some(container) = deployment.spec.template.spec.containers.first() else { return Ok(Vec::new()) };
         let proxied = container.env.iter().any(|e| e.name.eq_ignore_ascii_case("HTTPS_PROXY"));
+        let asks_when_told = controller.version_number().is_none_or(|v| v >= Version(2, 8, 2));
         let subnets = self.controller_subnets(controller);
         if proxied || subnets.is_empty() || !subnets.iter().all(|s| self.shut_in(s)) {
             return Ok(Vec::new());
@@ -74,7 +83,29 @@ impl Cluster {
         Ok(all
             .into_iter()
             .filter(|(name, served)| !served && classic && flag(container, &format!("enable-{name}")) != Some("false"))
+            .filter(|(name, _)| !asks_when_told || self.told_of(name))
             .map(|(name, _)| Str::const_new(name))
             .collect())
+    }
+
+    /// Whether an ingress that waits for its load balancer says something of `waf`, `wafv2` or `shield`, or its last event
+    /// does.
+    fn told_of(&self, service: &str) -> bool {
+        let keys: &[&str] = match service {
+            "waf" => &["waf-acl-id", "web-acl-id"],
+            "wafv2" => &["wafv2-acl-arn", "wafv2-acl-name"],
+            _ => &["shield-advanced-protection"],
+        };
+        let event = match service {
+            "waf" => "WAF Regional:",
+            "wafv2" => "WAFV2:",
+            _ => "Shield:",
+        };
+        let ingresses = &self.snapshot.tables.ingresses;
+        self.plans().unwrap_or_default().iter().filter(|p| p.wanting && p.maker == "controller").any(|plan| {
+            let mut all = plan.ingresses.iter().map(|i| &ingresses.at(i.row.index).value.metadata);
+            all.any(|meta| keys.iter().any(|key| alb(meta, key).is_some()))
+                || self.plan_events(plan).iter().any(|e| e.value.message.contains(event))
+        })
     }
 }

@@ -98,16 +98,11 @@ impl Cluster {
     }
 
     /// The domains of the plugin kubernetes, when it does not answer for cluster.local, which kubelets of EKS give to pods
-    /// unless their user data says another.
+    /// unless their user data says another. Nothing is said where nobody read what nodes boot with.
     fn other_domains(&self, blocks: &[ServerBlock]) -> Vec<Str> {
-        let told = |row: &crate::shape::Row| {
-            let data = &self.snapshot.tables.launch_template_versions.at(row.index).value.LaunchTemplateData.UserData;
-            super::user_data::decode(data).is_none_or(|t| t.contains("cluster-domain") || t.contains("clusterDomain"))
-        };
-        let custom = self.templates_in_use().iter().any(|(row, ..)| {
-            !self.snapshot.tables.launch_template_versions.at(row.index).LaunchTemplateData.UserData.is_empty()
-                && told(row)
-        });
+        let read = self.read_user_data();
+        let says = |text: &str| text.contains("cluster-domain") || text.contains("clusterDomain");
+        let custom = read.is_empty() || read.values().any(|text| text.as_deref().is_none_or(says));
         let rewritten = blocks.iter().flat_map(|b| &b.directives).any(|d| {
             let words = d.arguments.iter().chain(d.options.iter().flatten());
             d.name == "rewrite" && words.into_iter().any(|w| w.contains("cluster"))

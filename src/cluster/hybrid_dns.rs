@@ -20,6 +20,8 @@ derived! {
         ranges: Vec<Str>,
         /// `udp`, `tcp` or `udp and tcp`.
         protocols: Str,
+        /// Whether the nodes' own network is admitted, behind which the CNI may hide pods.
+        nodesAdmitted: bool,
         /// Whether CoreDNS also runs on hybrid nodes.
         alsoThere: bool,
         nodes: Vec<Link<Node>>,
@@ -50,7 +52,7 @@ impl Cluster {
         };
         let of_pods: Vec<&Str> = remote.remotePodNetworks.iter().flat_map(|n| &n.cidrs).collect();
         let of_nodes: Vec<&Str> = remote.remoteNodeNetworks.iter().flat_map(|n| &n.cidrs).collect();
-        let mut ranges = if of_pods.is_empty() { of_nodes } else { of_pods };
+        let mut ranges = if of_pods.is_empty() { of_nodes.clone() } else { of_pods };
         ranges.sort();
         let security = self.snapshot.table::<SecurityGroup>()?;
         let tables = &self.snapshot.tables;
@@ -83,6 +85,11 @@ impl Cluster {
                 (false, true) => "udp",
                 (true, false) => "tcp",
             };
+            let nodes_admitted = !of_nodes.is_empty()
+                && of_nodes.iter().filter_map(|r| r.parse::<IpNet>().ok()).all(|net| admitted("udp", &net));
+            if nodes_admitted && pods.is_empty() {
+                continue;
+            }
             let links: Vec<Link<SecurityGroup>> = groups.iter().map(|g| Link::new(g.row)).collect();
             if found.iter().any(|f| f.groups == links) {
                 continue;
@@ -91,6 +98,7 @@ impl Cluster {
                 groups: links,
                 ranges: if udp.is_empty() { tcp } else { udp },
                 protocols: Str::const_new(protocols),
+                nodesAdmitted: nodes_admitted,
                 alsoThere: also_there,
                 nodes: nodes.iter().map(|n| Link::new(*n)).collect(),
                 pods: pods.clone(),

@@ -110,7 +110,9 @@ pub fn speaks_alb(meta: &ObjectMeta) -> bool {
 
 /// When an event was seen last.
 fn when(event: &Event) -> &str {
-    let times = [&event.lastTimestamp, &event.eventTime, &event.firstTimestamp, &event.metadata.creationTimestamp];
+    let series = &event.series.lastObservedTime;
+    let times =
+        [&event.lastTimestamp, series, &event.eventTime, &event.firstTimestamp, &event.metadata.creationTimestamp];
     times.into_iter().find(|t| !t.is_empty()).map_or("", |t| t.as_str())
 }
 
@@ -234,27 +236,29 @@ impl Cluster {
         self.last_event(kind, meta).is_some_and(|e| outcome(e.value) == Some(false))
     }
 
-    /// The last event about the reconciliation of an object: how it ended.
+    /// The last event about the reconciliation of an object: how it ended. What is older than the object was about one of
+    /// the same name before it; of two in the same second the good one counts.
     pub fn last_event(&self, kind: &str, meta: &ObjectMeta) -> Option<Rec<'_, Event>> {
         let index = self.cache.events.get_or_init(|| {
-            let mut index: BTreeMap<(Str, Str, Str), u32> = BTreeMap::new();
+            let mut index: BTreeMap<(Str, Str, Str), Vec<u32>> = BTreeMap::new();
             let events = &self.snapshot.tables.events;
             for event in events.iter() {
                 let object = &event.value.involvedObject;
                 let of_load_balancers = matches!(object.kind.as_str(), "Ingress" | "Service" | "TargetGroupBinding");
-                if !of_load_balancers || outcome(event.value).is_none() {
-                    continue;
-                }
-                let key = (object.kind.clone(), object.namespace.clone(), object.name.clone());
-                let newest = index.get(&key).is_none_or(|&known| when(events.at(known).value) <= when(event.value));
-                if newest {
-                    index.insert(key, event.row.index);
+                if of_load_balancers && outcome(event.value).is_some() {
+                    let key = (object.kind.clone(), object.namespace.clone(), object.name.clone());
+                    index.entry(key).or_default().push(event.row.index);
                 }
             }
             index
         });
+        let own = |event: &Rec<'_, Event>| {
+            let seen = when(event.value);
+            seen.is_empty() || seen >= meta.creationTimestamp.as_str()
+        };
         let key = (Str::new(kind), meta.namespace.clone(), meta.name.clone());
-        index.get(&key).map(|&i| self.snapshot.tables.events.at(i))
+        let all = index.get(&key)?.iter().map(|&i| self.snapshot.tables.events.at(i));
+        all.filter(own).max_by_key(|e| (when(e.value), outcome(e.value)))
     }
 
     /// Everything that asks for a load balancer, with its subnets chosen.

@@ -37,7 +37,8 @@ derived! {
         /// Its listeners: `tcp 443`.
         listeners: Vec<Str>,
         subnets: Vec<Link<Subnet>>,
-        /// Ports of the entry that lacks.
+        /// Protocol and ports of the entry that lacks.
+        protocol: Str,
         from: i64,
         to: i64,
         /// A free number for it, before all that deny.
@@ -94,7 +95,11 @@ impl Cluster {
     pub fn shut_subnets(&self) -> Known<Vec<Arc<ShutSubnet>>> {
         let balancers = self.snapshot.table::<LoadBalancer>()?;
         let acls = self.snapshot.table::<NetworkAcl>()?;
-        let faces = |l: &Link<LoadBalancer>| balancers.at(l.row.index).value.Scheme == "internet-facing";
+        // Clients of customer-owned addresses (Outposts) come from a private network.
+        let faces = |l: &Link<LoadBalancer>| {
+            let balancer = balancers.at(l.row.index).value;
+            balancer.Scheme == "internet-facing" && balancer.CustomerOwnedIpv4Pool.is_empty()
+        };
         if !self.plans()?.iter().any(|p| p.balancers.iter().any(faces)) {
             return Ok(Vec::new());
         }
@@ -114,7 +119,7 @@ impl Cluster {
                     };
                     let shut_in = !asked.iter().any(|(p, n)| admits_public(acl.value, false, p, (*n, *n)));
                     let shut_out = !asked.iter().any(|(p, _)| admits_public(acl.value, true, p, (1024, 65535)));
-                    let port = asked.first().map_or(443, |a| a.1);
+                    let (protocol, port) = asked.first().copied().unwrap_or(("tcp", 443));
                     for (shut, direction, ports) in
                         [(shut_in, "ingress", (port, port)), (shut_out, "egress", (1024, 65535))]
                     {
@@ -130,20 +135,15 @@ impl Cluster {
                             }
                             continue;
                         }
-                        let taken: Vec<i64> = acl
-                            .value
-                            .Entries
-                            .iter()
-                            .filter(|e| e.Egress == Some(direction == "egress"))
-                            .filter_map(|e| e.RuleNumber)
-                            .collect();
-                        let lowest = taken.iter().min().copied().unwrap_or(100);
+                        let entries = acl.value.Entries.iter().filter(|e| e.Egress == Some(direction == "egress"));
+                        let lowest = entries.filter_map(|e| e.RuleNumber).min().unwrap_or(100);
                         found.push(ShutSubnet {
                             acl: acl_link,
                             direction: Str::const_new(direction),
                             balancer: *link,
                             listeners: asked.iter().map(|(p, n)| compact_str::format_compact!("{p} {n}")).collect(),
                             subnets: vec![subnet],
+                            protocol: Str::const_new(protocol),
                             from: ports.0,
                             to: ports.1,
                             number: (lowest / 2).max(1),
@@ -161,9 +161,14 @@ impl Cluster {
     }
 
     /// Load balancers of ingresses and services with security groups of which none has an inbound rule for a listener.
+    /// One that asks no group about clients of its endpoint service (PrivateLink) may be meant for these alone.
     pub fn shut_load_balancers(&self) -> Known<Vec<Arc<ShutLoadBalancer>>> {
         let balancers = self.snapshot.table::<LoadBalancer>()?;
-        let guarded = |l: &Link<LoadBalancer>| !balancers.at(l.row.index).value.SecurityGroups.is_empty();
+        let guarded = |l: &Link<LoadBalancer>| {
+            let balancer = balancers.at(l.row.index).value;
+            !balancer.SecurityGroups.is_empty()
+                && balancer.EnforceSecurityGroupInboundRulesOnPrivateLinkTraffic != "off"
+        };
         if !self.plans()?.iter().any(|p| p.balancers.iter().any(guarded)) {
             return Ok(Vec::new());
         }
@@ -171,7 +176,7 @@ impl Cluster {
         let security = self.snapshot.table::<SecurityGroup>()?;
         let mut found: Vec<Arc<ShutLoadBalancer>> = Vec::new();
         for plan in self.plans()?.iter() {
-            for link in &plan.balancers {
+            for link in plan.balancers.iter().filter(|l| guarded(l)) {
                 let balancer = balancers.at(link.row.index).value;
                 let mut groups: Vec<Rec<'_, SecurityGroup>> =
                     balancer.SecurityGroups.iter().filter_map(|id| security.get(id)).collect();

@@ -114,7 +114,7 @@ struct Cache {
     plans: OnceLock<Vec<Arc<ingress::LoadBalancerPlan>>>,
     backends: OnceLock<Vec<Arc<backend::Backend>>>,
     /// The newest event about an ingress, service or target group binding.
-    events: OnceLock<std::collections::BTreeMap<(Str, Str, Str), u32>>,
+    events: OnceLock<std::collections::BTreeMap<(Str, Str, Str), Vec<u32>>>,
 }
 
 impl Cluster {

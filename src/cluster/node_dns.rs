@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use super::Cluster;
 use super::dns_path::AnyLink;
+use super::pods::ended;
 use super::user_data::{self, ClusterDns};
-use super::worker::Worker;
 use crate::network::{Disposition, End, Flow};
 use crate::shape::ec2::{Vpc, tag};
 use crate::shape::k8s::{Node, Pod, Service};
@@ -236,6 +236,33 @@ impl Cluster {
         used.into_iter().map(|(row, (o, a))| (row, o.into_iter().collect(), a.into_iter().collect())).collect()
     }
 
+    /// The nodes of which it is known what they boot with: the user data of their launch template or node class, `None`
+    /// when it cannot be read; empty where EKS alone says it.
+    pub(super) fn read_user_data(&self) -> BTreeMap<Row, Option<String>> {
+        let tables = &self.snapshot.tables;
+        let mut read = BTreeMap::new();
+        for worker in self.workers().unwrap_or_default() {
+            let Some(node) = worker.node else { continue };
+            let group = worker.nodegroup.map(|n| tables.nodegroups.at(n.row.index).value);
+            let class = self.node_class_of(tables.nodes.at(node.row.index).value);
+            if let Some(class) = class.and_then(|name| tables.ec2_node_classes.get(name)) {
+                read.insert(node.row, Some(class.value.spec.userData.to_string()));
+            } else if matches!(worker.kind.as_str(), "fargate" | "auto")
+                || group.is_some_and(|g| g.launchTemplate.is_none())
+            {
+                read.insert(node.row, Some(String::new()));
+            }
+        }
+        for (row, _, affected) in self.templates_in_use() {
+            let data = &tables.launch_template_versions.at(row.index).value.LaunchTemplateData.UserData;
+            let text = if data.is_empty() { Some(String::new()) } else { user_data::decode(data) };
+            for node in affected {
+                read.entry(node).or_insert_with(|| text.clone());
+            }
+        }
+        read
+    }
+
     /// kube-dns at another address than the tenth of the service range, with the nodes whose kubelets take that one: all
     /// that EKS boots with nothing else said.
     pub fn moved_dns_service(&self) -> Known<Option<MovedDnsService>> {
@@ -248,17 +275,18 @@ impl Cluster {
         if self.answering()?.contains(&usual) {
             return Ok(None);
         }
-        let tables = &self.snapshot.tables;
         let told: BTreeSet<Row> = self.node_dns()?.iter().flat_map(|d| d.affected.iter().map(|a| a.0)).collect();
-        let unread = |w: &Worker| {
-            let template = w.nodegroup.and_then(|n| tables.nodegroups.at(n.row.index).value.launchTemplate.as_ref());
-            template.is_some_and(|t| self.launch_template(&t.id, &t.version).is_none())
+        let read = self.read_user_data();
+        // Karpenter asks for the address of kube-dns and tells it to its nodes.
+        let guesses = |row: Row| {
+            read.get(&row).is_some_and(Option::is_some)
+                && self.node_class_of(self.snapshot.tables.nodes.at(row.index).value).is_none()
         };
         let nodes: Vec<Link<Node>> = self
             .workers()?
             .iter()
-            .filter(|w| w.kind == "ec2" && !unread(w))
-            .filter_map(|w| w.node.filter(|n| !told.contains(&n.row)))
+            .filter(|w| w.kind == "ec2")
+            .filter_map(|w| w.node.filter(|n| guesses(n.row) && !told.contains(&n.row)))
             .collect();
         Ok((!nodes.is_empty()).then(|| MovedDnsService {
             service: Link::new(service.row),
@@ -295,7 +323,7 @@ impl Cluster {
         self.eks()?;
         let ranges = self.service_ranges();
         let mut found: BTreeMap<(IpAddr, bool), Vec<Row>> = BTreeMap::new();
-        for pod in pods.iter() {
+        for pod in pods.iter().filter(|p| !ended(p.value)) {
             let Some(dns) = pod.value.spec.dnsConfig.as_ref() else { continue };
             for address in dns.nameservers.iter().filter_map(|n| n.parse::<IpAddr>().ok()) {
                 if answering.contains(&address) {

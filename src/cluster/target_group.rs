@@ -411,21 +411,28 @@ impl Cluster {
         Ok(!ports.is_empty() && !text.is_empty() && !has)
     }
 
-    /// Whether the target group of a binding, of this account and Region, is not there.
+    /// Whether the target group of a binding, of this account, Region and VPC, is not there: target groups of other VPCs
+    /// are not recorded. Where the binding says no VPC, the controller must complain, too.
     pub fn binding_lost(&self, binding: &TargetGroupBinding) -> Known<bool> {
         let groups = self.snapshot.whole::<TargetGroup>()?;
         let arn = binding.spec.targetGroupARN.as_str();
         let mut parts = arn.split(':').skip(3);
         let here =
             parts.next() == Some(self.region_name().as_str()) && parts.next() == Some(self.account_id().as_str());
-        Ok(here && groups.get(arn).is_none())
+        let vpc = &binding.spec.vpcID;
+        let of_vpc = match vpc.is_empty() {
+            true => self.fails("TargetGroupBinding", &binding.metadata),
+            false => *vpc == self.vpc_id()?,
+        };
+        Ok(here && of_vpc && groups.get(arn).is_none())
     }
 
-    /// All nodes that run, when a target group is of instances and each of them is labelled to take no traffic of load
-    /// balancers.
+    /// All nodes that run on EC2, when a target group is of instances and each of them is labelled to take no traffic of
+    /// load balancers.
     pub fn nodes_excluded(&self, bound: &BoundTargetGroup) -> Known<Vec<Row>> {
         let instances = self.snapshot.tables.target_groups.at(bound.group.row.index).value.TargetType == "instance";
-        let nodes: Vec<_> = self.workers()?.iter().filter(|w| w.joined && w.kind != "fargate").collect();
+        let nodes: Vec<_> =
+            self.workers()?.iter().filter(|w| w.joined && matches!(w.kind.as_str(), "ec2" | "auto")).collect();
         if !instances || !nodes.iter().all(|w| self.excluded(w)) {
             return Ok(Vec::new());
         }

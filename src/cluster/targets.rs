@@ -109,14 +109,14 @@ impl Cluster {
         Ok(found.into_values().collect())
     }
 
-    /// The paths from the controller's pods to the endpoints of the services that it calls and nodes do not need: what
+    /// The paths from the controller's pods to the endpoints of the services that they call and nodes do not need: what
     /// keeps nodes from theirs is told of the nodes.
     pub fn endpoint_paths(&self, controller: &LoadBalancerController) -> Known<Vec<Arc<LoadBalancerPath>>> {
         let tables = &self.snapshot.tables;
         let interfaces = self.snapshot.table::<NetworkInterface>()?;
         let of_nodes: Vec<&str> = self.node_services().into_iter().map(|(service, _)| service).collect();
         let mut found: BTreeMap<(Str, Vec<Str>, Str), Arc<LoadBalancerPath>> = BTreeMap::new();
-        for service in ["elasticloadbalancing", "ec2", "sts", "eks-auth", "wafv2", "acm"] {
+        for service in self.services_called(controller)? {
             if of_nodes.contains(&service) {
                 continue;
             }

@@ -7,7 +7,7 @@ shapes! {
     LoadBalancer {
         LoadBalancerArn: Str, LoadBalancerName: Str, DNSName: Str, Scheme: Str, Type: Str, VpcId: Str, IpAddressType: Str,
         State: LoadBalancerState, AvailabilityZones: Vec<LoadBalancerZone>, SecurityGroups: Vec<Str>,
-        EnforceSecurityGroupInboundRulesOnPrivateLinkTraffic: Str, CreatedTime: Str,
+        EnforceSecurityGroupInboundRulesOnPrivateLinkTraffic: Str, CustomerOwnedIpv4Pool: Str, CreatedTime: Str,
     }
     /// The state of a load balancer.
     LoadBalancerState { Code: Str, Reason: Str }

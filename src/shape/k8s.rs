@@ -176,7 +176,9 @@ shapes! {
     /// A namespace.
     Namespace { metadata: ObjectMeta }
     /// An event.
-    Event { metadata: ObjectMeta, reason: Str, message: Str, r#type: Str, count: Option<i64>, firstTimestamp: Str, lastTimestamp: Str, eventTime: Str, involvedObject: ObjectReference, source: EventSource, reportingComponent: Str }
+    Event { metadata: ObjectMeta, reason: Str, message: Str, r#type: Str, count: Option<i64>, firstTimestamp: Str, lastTimestamp: Str, eventTime: Str, series: EventSeries, involvedObject: ObjectReference, source: EventSource, reportingComponent: Str }
+    /// Later occurrences of an event with `eventTime`.
+    EventSeries { count: Option<i64>, lastObservedTime: Str }
     /// Who saw the event.
     EventSource { component: Str, host: Str }
     /// A pod disruption budget.
@@ -240,7 +242,7 @@ shapes! {
     /// Settings of an ingress class of the AWS Load Balancer Controller.
     IngressClassParams { metadata: ObjectMeta, spec: IngressClassParamsSpec }
     /// What the class sets for its ingresses.
-    IngressClassParamsSpec { scheme: Str, targetType: Str, loadBalancerName: Str, group: Option<IngressGroup>, subnets: Option<SubnetSelector>, ipAddressType: Str, certificateArn: Vec<Str>, certificateARNs: Vec<Str>, namespaceSelector: Option<LabelSelector>, minimumLoadBalancerCapacity: Option<serde_json::Value> }
+    IngressClassParamsSpec { scheme: Str, targetType: Str, sslRedirectPort: Str, loadBalancerName: Str, group: Option<IngressGroup>, subnets: Option<SubnetSelector>, ipAddressType: Str, certificateArn: Vec<Str>, certificateARNs: Vec<Str>, namespaceSelector: Option<LabelSelector>, minimumLoadBalancerCapacity: Option<serde_json::Value> }
     /// A group of ingresses that share a load balancer.
     IngressGroup { name: Str }
     /// Which subnets; `matchTags` is EKS Auto Mode's form of `tags`.
