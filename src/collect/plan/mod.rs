@@ -100,13 +100,13 @@ impl Plan {
     /// What an answer makes worth asking. Takes out of the answer what does not belong to the cluster.
     pub fn follow(&mut self, call: &Call, answer: &mut Answer) -> Vec<Call> {
         self.close(call);
-        let calls = self.from_answer(call, answer);
+        let calls = self.after_answer(call, answer);
         self.opened(calls)
     }
 
     /// What objects of Kubernetes make worth asking AWS.
     pub fn follow_objects(&mut self, plural: &str, list: &str) -> Vec<Call> {
-        let calls = self.from_objects(plural, list);
+        let calls = self.after_objects(plural, list);
         self.opened(calls)
     }
 
@@ -192,7 +192,7 @@ impl Plan {
         !id.is_empty() && self.seen.insert((kind, id.to_owned()))
     }
 
-    fn from_answer(&mut self, call: &Call, answer: &mut Answer) -> Vec<Call> {
+    fn after_answer(&mut self, call: &Call, answer: &mut Answer) -> Vec<Call> {
         match call.operation {
             "DescribeCluster" => answer.one("cluster").map_or_else(Vec::new, |c: Cluster| self.cluster(&c)),
             "ListNodegroups" => self.below(answer, "nodegroups", "DescribeNodegroup", "node-groups"),
@@ -303,7 +303,7 @@ impl Plan {
         }
     }
 
-    fn from_objects(&mut self, plural: &str, list: &str) -> Vec<Call> {
+    fn after_objects(&mut self, plural: &str, list: &str) -> Vec<Call> {
         match plural {
             "serviceaccounts" => {
                 for account in items::<ServiceAccount>(list) {
