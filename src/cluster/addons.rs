@@ -43,8 +43,8 @@ impl Cluster {
     /// The add-on of this name.
     pub fn addon(&self, name: &str) -> Option<Rec<'_, Addon>> {
         let cluster = self.name();
-        let mut addons = self.snapshot.tables.addons.iter();
-        addons.find(|a| a.addonName == name && (a.clusterName == cluster || a.clusterName.is_empty()))
+        let ours = |a: &Addon| cluster.is_empty() || a.clusterName.is_empty() || a.clusterName == cluster;
+        self.snapshot.tables.addons.iter().find(|a| a.addonName == name && ours(a.value))
     }
 
     /// Whether EKS manages an add-on of this name, as far as it was listed.
@@ -55,16 +55,10 @@ impl Cluster {
 
     /// The VPC CNI as an EKS add-on; `None` when the add-ons were listed and it is not one.
     pub fn cni_addon(&self) -> Known<Option<Rec<'_, Addon>>> {
-        let found = self.snapshot.tables.addons.iter().find(|a| {
-            a.addonName == "vpc-cni"
-                && (a.clusterName.is_empty() || self.name().is_empty() || a.clusterName == self.name())
-        });
-        match found {
+        match self.addon("vpc-cni") {
             Some(addon) => Ok(Some(addon)),
-            None if self.snapshot.has("eks:ListAddons") => {
-                let listed = self.snapshot.tables.addon_names.iter().any(|l| l.addons.iter().any(|a| a == "vpc-cni"));
-                if listed { Err(self.snapshot.missing("eks:DescribeAddon", Some("vpc-cni"))) } else { Ok(None) }
-            }
+            None if self.has_addon("vpc-cni") => Err(self.snapshot.missing("eks:DescribeAddon", Some("vpc-cni"))),
+            None if self.snapshot.has("eks:ListAddons") => Ok(None),
             None => Err(self.snapshot.missing("eks:ListAddons", None)),
         }
     }

@@ -103,7 +103,7 @@ impl Cluster {
         if !self.plans()?.iter().any(|p| p.balancers.iter().any(faces)) {
             return Ok(Vec::new());
         }
-        let listeners = self.snapshot.table::<Listener>()?;
+        let listeners = self.snapshot.whole::<Listener>()?;
         let mut found: Vec<ShutSubnet> = Vec::new();
         for plan in self.plans()?.iter() {
             for link in plan.balancers.iter().filter(|l| faces(l)) {
@@ -172,7 +172,7 @@ impl Cluster {
         if !self.plans()?.iter().any(|p| p.balancers.iter().any(guarded)) {
             return Ok(Vec::new());
         }
-        let listeners = self.snapshot.table::<Listener>()?;
+        let listeners = self.snapshot.whole::<Listener>()?;
         let security = self.snapshot.table::<SecurityGroup>()?;
         let mut found: Vec<Arc<ShutLoadBalancer>> = Vec::new();
         for plan in self.plans()?.iter() {
