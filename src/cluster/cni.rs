@@ -124,14 +124,14 @@ impl Cluster {
         there
             .into_iter()
             .filter(|(_, there)| !there)
-            .map(|(name, _)| match self.addon(name) {
-                // EKS has the add-on; somebody took away what it had installed.
-                Some(_) => self.configure_addon(name, "{}", "OVERWRITE"),
-                None => Str::from(format!(
-                    "aws eks create-addon --cluster-name {} --region {} --addon-name {name}",
-                    self.name(),
-                    self.region_name()
-                )),
+            .map(|(name, _)| {
+                let at = format!("--region {} --cluster-name {} --addon-name {name}", self.region_name(), self.name());
+                // Where EKS has the add-on, somebody took away what it had installed.
+                if self.has_addon(name) {
+                    format!("aws eks update-addon {at} --resolve-conflicts OVERWRITE").into()
+                } else {
+                    format!("aws eks create-addon {at}").into()
+                }
             })
             .collect()
     }
