@@ -6,12 +6,13 @@
 
 mod change;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use change::Change;
 use eks_doctor::diagnostic::{Diagnostic, Report, Severity};
 use eks_doctor::rule::test;
+use rayon::prelude::*;
 
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -103,7 +104,6 @@ fn every_case_is_judged_rightly() {
     let wanted = std::env::var("EKS_DOCTOR_CASES").unwrap_or_default();
     let wanted: Vec<&str> = wanted.split(',').filter(|w| !w.is_empty()).collect();
     let rules = change::rules();
-    let mut bases: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
     let mut failures = Vec::new();
     let mut fired = BTreeSet::new();
     for rule in &rules.rules {
@@ -113,46 +113,40 @@ fn every_case_is_judged_rightly() {
             }
         }
     }
-    let mut files: Vec<_> =
-        std::fs::read_dir(change::fixtures().join("cases")).unwrap().map(|e| e.unwrap().path()).collect();
-    files.retain(|p| p.extension().is_some_and(|e| e == "yaml"));
-    files.sort();
-    let mut run = 0;
-    for file in &files {
-        let name = file.file_stem().unwrap().to_string_lossy().into_owned();
-        let id = name.split('.').next().unwrap_or_default().to_owned();
-        if !wanted.is_empty() && !wanted.iter().any(|w| name.starts_with(w)) {
-            continue;
-        }
-        run += 1;
-        let case: Case = match serde_saphyr::from_str(&std::fs::read_to_string(file).unwrap()) {
-            Ok(case) => case,
-            Err(error) => {
-                failures.push(format!("{name}: {error}"));
-                continue;
+    let (mut cases, mut run): (Vec<(String, Case)>, usize) = (Vec::new(), 0);
+    for (name, text) in change::case_files() {
+        if wanted.is_empty() || wanted.iter().any(|w| name.starts_with(w)) {
+            run += 1;
+            match serde_saphyr::from_str(&text) {
+                Ok(case) => cases.push((name, case)),
+                Err(error) => failures.push(format!("{name}: {error}")),
             }
-        };
+        }
+    }
+    let bases = change::bases(cases.iter().map(|(_, case)| &case.base));
+    // What is wrong with each case, and the rule that fired as expected.
+    let tried = |(name, case): &(String, Case)| {
+        let mut failures = Vec::new();
         if case.why.trim().is_empty() {
             failures.push(format!("{name}: `why` is empty"));
         }
+        let id = name.split('.').next().unwrap_or_default().to_owned();
         for rule in [&id, &case.expect.rule, &case.expect.skipped] {
             if !rule.is_empty() && !rules.rules.iter().any(|r| r.id == *rule) {
                 failures.push(format!("{name}: no rule {rule}"));
             }
         }
-        let documents = bases.entry(case.base.clone()).or_insert_with(|| change::documents(&case.base));
-        let snapshot = match change::changed(documents, &case.changes) {
+        let snapshot = match change::changed(&bases[&case.base], &case.changes) {
             Ok(snapshot) => snapshot,
             Err(error) => {
                 failures.push(format!("{name}: {error}"));
-                continue;
+                return (failures, None);
             }
         };
         let report = eks_doctor::diagnose(&snapshot, &rules, None).unwrap();
-        let wrong = judge(&case, &report);
-        if wrong.is_empty() {
-            fired.extend(Some(case.expect.rule.clone()).filter(|r| !r.is_empty()));
-        } else {
+        let wrong = judge(case, &report);
+        let fired = Some(case.expect.rule.clone()).filter(|rule| wrong.is_empty() && !rule.is_empty());
+        if !wrong.is_empty() {
             failures.push(format!("{name}: {} ({})\n  said:{}", wrong.join("; "), case.why.trim(), told(&report)));
         }
         if !wanted.is_empty() {
@@ -165,6 +159,12 @@ fn every_case_is_judged_rightly() {
                 }
             }
         }
+        (failures, fired)
+    };
+    let results: Vec<_> = cases.par_iter().map(tried).collect();
+    for (wrong, rule) in results {
+        failures.extend(wrong);
+        fired.extend(rule);
     }
     println!("{run} cases, {} failures", failures.len());
     if wanted.is_empty() {

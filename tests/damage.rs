@@ -11,16 +11,8 @@ use std::sync::Arc;
 use eks_doctor::diagnostic::{Report, Severity};
 use eks_doctor::rule::RuleSet;
 use eks_doctor::snapshot::{Snapshot, TABLES};
+use rayon::prelude::*;
 use serde_json::Value;
-
-/// Every healthy fixture.
-fn healthy() -> Vec<String> {
-    let folders = std::fs::read_dir(change::fixtures()).unwrap();
-    let mut names: Vec<String> = folders.map(|f| f.unwrap().file_name().to_string_lossy().into_owned()).collect();
-    names.retain(|name| name.starts_with("healthy"));
-    names.sort();
-    names
-}
 
 /// One file of each operation: what is asked once for each argument is damaged once.
 fn one_of_each(documents: &[(String, String)]) -> Vec<usize> {
@@ -49,49 +41,66 @@ fn check(documents: Vec<(String, String)>, rules: &RuleSet) -> (Arc<Snapshot>, O
     (snapshot, report)
 }
 
+/// What is wrong with what is said of the documents when this one is damaged so.
+fn faults(
+    documents: &[(String, String)],
+    index: usize,
+    damaged: String,
+    whole: &Report,
+    rules: &RuleSet,
+) -> Vec<String> {
+    let mut documents = documents.to_vec();
+    documents[index].1 = damaged;
+    let path = documents[index].0.clone();
+    let (snapshot, report) = check(documents, rules);
+    let mut wrong = Vec::new();
+    if !snapshot.problems.iter().any(|p| p.file == *path) {
+        wrong.push("nobody says so".to_owned());
+    }
+    // Without the cluster itself there may be nothing to check.
+    let Some(report) = report else { return wrong };
+    for finding in report.findings.iter().filter(|f| f.severity == Severity::Error) {
+        wrong.push(format!("[{}] {}", finding.rule, finding.message));
+    }
+    // Rules of what can be told of the file must not pass.
+    let tables = TABLES.iter().filter(|t| snapshot.partial(t.read).is_some()).map(|t| t.read);
+    let reads: BTreeSet<&str> = tables.collect();
+    for rule in rules.rules.iter().filter(|r| r.reads.iter().any(|read| reads.contains(read))) {
+        let said =
+            report.skipped.iter().any(|s| s.rule == rule.id) || report.findings.iter().any(|f| f.rule == rule.id);
+        if !said {
+            wrong.push(format!("[{}] passes", rule.id));
+        }
+    }
+    if report.passed > whole.passed {
+        wrong.push(format!("{} rules pass instead of {}", report.passed, whole.passed));
+    }
+    wrong
+}
+
 #[test]
 fn damaged_files_make_rules_skip() {
     let rules = RuleSet::built_in().unwrap();
-    let mut wrong = Vec::new();
-    let mut tried = 0;
-    for fixture in healthy() {
-        let documents = change::documents(&fixture);
-        let (_, whole) = check(documents.clone(), &rules);
-        let whole = whole.expect("a healthy fixture can be checked");
-        for index in one_of_each(&documents) {
-            let (path, text) = &documents[index];
-            let cut = text.get(..text.len() / 2).map(str::to_owned);
-            for (how, damaged) in [("cut", cut), ("an object replaced", with_a_bad_object(text))] {
-                let Some(damaged) = damaged else { continue };
-                tried += 1;
-                let mut documents = documents.clone();
-                documents[index].1 = damaged;
-                let (snapshot, report) = check(documents, &rules);
-                let at = format!("{fixture}: {path}: {how}");
-                if !snapshot.problems.iter().any(|p| p.file == *path) {
-                    wrong.push(format!("{at}: nobody says so"));
-                }
-                // Without the cluster itself there may be nothing to check.
-                let Some(report) = report else { continue };
-                for finding in report.findings.iter().filter(|f| f.severity == Severity::Error) {
-                    wrong.push(format!("{at}: [{}] {}", finding.rule, finding.message));
-                }
-                // Rules of what can be told of the file must not pass.
-                let tables = TABLES.iter().filter(|t| snapshot.partial(t.read).is_some()).map(|t| t.read);
-                let reads: BTreeSet<&str> = tables.collect();
-                for rule in rules.rules.iter().filter(|r| r.reads.iter().any(|read| reads.contains(read))) {
-                    let said = report.skipped.iter().any(|s| s.rule == rule.id)
-                        || report.findings.iter().any(|f| f.rule == rule.id);
-                    if !said {
-                        wrong.push(format!("{at}: [{}] passes", rule.id));
-                    }
-                }
-                if report.passed > whole.passed {
-                    wrong.push(format!("{at}: {} rules pass instead of {}", report.passed, whole.passed));
-                }
-            }
-        }
-    }
-    println!("{tried} damaged files");
+    let fixtures = change::healthy();
+    let tried: Vec<Vec<String>> = fixtures
+        .par_iter()
+        .flat_map(|(fixture, documents)| {
+            let (_, whole) = check(documents.clone(), &rules);
+            let whole = whole.expect("a healthy fixture can be checked");
+            let rules = &rules;
+            one_of_each(documents).into_par_iter().flat_map_iter(move |index| {
+                let (path, text) = &documents[index];
+                let cut = text.get(..text.len() / 2).map(str::to_owned);
+                let ways = [("cut", cut), ("an object replaced", with_a_bad_object(text))];
+                let tried = ways.into_iter().filter_map(|(how, damaged)| {
+                    let wrong = faults(documents, index, damaged?, &whole, rules);
+                    Some(wrong.into_iter().map(|w| format!("{fixture}: {path}: {how}: {w}")).collect())
+                });
+                tried.collect::<Vec<_>>()
+            })
+        })
+        .collect();
+    println!("{} damaged files", tried.len());
+    let wrong = tried.concat();
     assert!(wrong.is_empty(), "{} things are wrong:\n{}", wrong.len(), wrong.join("\n"));
 }

@@ -9,10 +9,10 @@ mod change;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use eks_doctor::diagnostic::Severity;
 use eks_doctor::snapshot::Snapshot;
+use rayon::prelude::*;
 
 /// What is left out, each time: a file, or a folder with the files of one operation (it ends in `/`).
 fn removals(documents: &[(String, String)]) -> BTreeSet<String> {
@@ -27,17 +27,11 @@ fn removals(documents: &[(String, String)]) -> BTreeSet<String> {
 fn what_was_left_out_is_no_fault() {
     let wanted = std::env::var("EKS_DOCTOR_MISSING").unwrap_or_default();
     let rules = change::rules();
-    let mut fixtures: Vec<String> = std::fs::read_dir(change::fixtures())
-        .unwrap()
-        .map(|e| e.unwrap().file_name().to_string_lossy().into_owned())
-        .filter(|name| name.starts_with("healthy"))
-        .collect();
-    fixtures.sort();
-    assert!(fixtures.len() >= 9, "{fixtures:?}");
-    let bases: Vec<_> = fixtures.into_iter().map(|name| (change::documents(&name), name)).collect();
+    let bases = change::healthy();
+    assert!(bases.len() >= 9, "{:?}", bases.keys());
     let runs: Vec<_> = bases
         .iter()
-        .flat_map(|(documents, name)| removals(documents).into_iter().map(move |gone| (name, documents, gone)))
+        .flat_map(|(name, documents)| removals(documents).into_iter().map(move |gone| (name, documents, gone)))
         .filter(|(_, _, gone)| gone.contains(&wanted))
         .collect();
     let said = |(name, documents, gone): &(&String, &Vec<(String, String)>, String)| {
@@ -55,19 +49,7 @@ fn what_was_left_out_is_no_fault() {
         loud.map(|f| format!("{name} without {gone}: {:?} [{}] {}: {}", f.severity, f.rule, f.resource.id, f.message))
             .collect::<Vec<_>>()
     };
-    let next = AtomicUsize::new(0);
-    let wrong: Vec<String> = std::thread::scope(|scope| {
-        let worker = || {
-            let mut all = Vec::new();
-            while let Some(run) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                all.extend(said(run));
-            }
-            all
-        };
-        let threads = std::thread::available_parallelism().map_or(2, usize::from);
-        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
-        threads.into_iter().flat_map(|t| t.join().unwrap()).collect()
-    });
+    let wrong: Vec<String> = runs.par_iter().flat_map_iter(said).collect();
     println!("{} snapshots with something missing", runs.len());
     assert!(wrong.is_empty(), "{} said\n{}", wrong.len(), wrong.join("\n"));
 }

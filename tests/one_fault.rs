@@ -6,10 +6,9 @@
 
 mod change;
 
-use std::collections::BTreeMap;
-
 use change::Change;
 use eks_doctor::diagnostic::Severity;
+use rayon::prelude::*;
 
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -44,36 +43,27 @@ fn one_fault_is_one_error() {
     let rules = change::rules();
     let text = std::fs::read_to_string(change::fixtures().join("faults.yaml")).unwrap();
     let faults: Vec<Fault> = serde_saphyr::from_str(&text).unwrap();
-    let mut bases: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
-    let (mut right, mut gaps) = (0, Vec::new());
-    for fault in faults.iter().filter(|f| f.name.contains(&wanted)) {
-        for base in &fault.bases {
-            let documents = bases.entry(base.clone()).or_insert_with(|| change::documents(base));
-            let snapshot =
-                change::changed(documents, &fault.changes).unwrap_or_else(|e| panic!("{} on {base}: {e}", fault.name));
-            let report = eks_doctor::diagnose(&snapshot, &rules, None).unwrap();
-            let errors: Vec<String> = report
-                .findings
-                .iter()
-                .filter(|f| f.severity == Severity::Error)
-                .map(|f| format!("\n    [{}] {} {}: {}", f.rule, f.resource.kind, f.resource.id, f.message))
-                .collect();
-            if errors.len() == fault.errors {
-                right += 1;
-            } else {
-                gaps.push(format!(
-                    "{} on {base}: {} errors instead of {}{}",
-                    fault.name,
-                    errors.len(),
-                    fault.errors,
-                    errors.concat()
-                ));
-            }
-            if !wanted.is_empty() {
-                println!("{} on {base}:{}", fault.name, errors.concat());
-            }
+    let bases = change::bases(faults.iter().flat_map(|fault| &fault.bases));
+    let pairs = faults.iter().filter(|f| f.name.contains(&wanted)).flat_map(|f| f.bases.iter().map(move |b| (f, b)));
+    let gap = |(fault, base): (&Fault, &String)| {
+        let snapshot = change::changed(&bases[base], &fault.changes);
+        let snapshot = snapshot.unwrap_or_else(|e| panic!("{} on {base}: {e}", fault.name));
+        let report = eks_doctor::diagnose(&snapshot, &rules, None).unwrap();
+        let errors = report.findings.iter().filter(|f| f.severity == Severity::Error);
+        let errors: Vec<String> = errors
+            .map(|f| format!("\n    [{}] {} {}: {}", f.rule, f.resource.kind, f.resource.id, f.message))
+            .collect();
+        if !wanted.is_empty() {
+            println!("{} on {base}:{}", fault.name, errors.concat());
         }
-    }
+        let (count, worth) = (errors.len(), fault.errors);
+        let gap = || format!("{} on {base}: {count} errors instead of {worth}{}", fault.name, errors.concat());
+        (count != worth).then(gap)
+    };
+    let results: Vec<Option<String>> = pairs.collect::<Vec<_>>().into_par_iter().map(gap).collect();
+    let tried = results.len();
+    let gaps: Vec<String> = results.into_iter().flatten().collect();
+    let right = tried - gaps.len();
     println!("{right} faults on fixtures right, {} with another number of errors than they are worth", gaps.len());
     assert!(gaps.is_empty(), "\n{}", gaps.join("\n"));
 }

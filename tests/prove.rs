@@ -7,18 +7,12 @@ mod change;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use change::Change;
+use change::Case;
 use eks_doctor::diagnostic::{Diagnostic, Effect, Report, Severity};
 use eks_doctor::prove::{self, Trial};
 use eks_doctor::rule::RuleSet;
 use eks_doctor::snapshot::Snapshot;
-
-#[derive(serde::Deserialize)]
-struct Case {
-    base: String,
-    #[serde(default)]
-    changes: Vec<Change>,
-}
+use rayon::prelude::*;
 
 /// Rules of which some fix is proved in some case, at least.
 const PROVED: usize = 90;
@@ -214,13 +208,12 @@ const KINDS: &[(&str, &str, &str, &str, &str)] = &[
 #[test]
 fn each_kind_of_command_is_proved_when_right_and_not_when_wrong() {
     let rules = change::rules();
-    let mut wrong = Vec::new();
-    let mut cases: BTreeMap<&str, (Arc<Snapshot>, Report)> = BTreeMap::new();
-    for (command, name, rule, from, to) in KINDS {
-        let (snapshot, report) = cases.entry(name).or_insert_with(|| case(name, &rules));
+    let faults = |(command, name, rule, from, to): &(&str, &str, &str, &str, &str)| {
+        let mut wrong = Vec::new();
+        let (snapshot, report) = case(name, &rules);
         let proved = |change: &dyn Fn(&str) -> String| {
-            let mut changed = Report { findings: with(report, rule, command, change), ..report.clone() };
-            prove::prove(&mut changed, snapshot, &rules, None, usize::MAX);
+            let mut changed = Report { findings: with(&report, rule, command, change), ..report.clone() };
+            prove::prove(&mut changed, &snapshot, &rules, None, usize::MAX);
             changed.findings.iter().flat_map(|f| &f.fixes).filter(|fix| fix.effect == Effect::Proved).count()
         };
         if proved(&str::to_owned) == 0 {
@@ -234,43 +227,45 @@ fn each_kind_of_command_is_proved_when_right_and_not_when_wrong() {
         }
         // Nothing is tried beyond the effort.
         let mut idle = report.clone();
-        prove::prove(&mut idle, snapshot, &rules, None, 0);
-        if idle != *report {
+        prove::prove(&mut idle, &snapshot, &rules, None, 0);
+        if idle != report {
             wrong.push(format!("{name}: tried without effort"));
         }
-    }
+        wrong
+    };
+    let wrong: Vec<String> = KINDS.par_iter().flat_map_iter(faults).collect();
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
 }
 
 #[test]
 fn fixes_are_proved() {
     let rules = change::rules();
-    let mut bases: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
-    let mut by_rule: BTreeMap<String, (bool, BTreeSet<String>)> = BTreeMap::new();
-    let (mut fixes, mut proved_fixes, mut tried) = (0, 0, 0);
-    let mut files: Vec<_> =
-        std::fs::read_dir(change::fixtures().join("cases")).unwrap().map(|e| e.unwrap().path()).collect();
-    files.sort();
-    for path in files {
-        let case: Case = serde_saphyr::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
-        let documents = bases.entry(case.base.clone()).or_insert_with(|| change::documents(&case.base));
-        let snapshot = change::changed(documents, &case.changes).unwrap();
+    let cases = change::cases();
+    let bases = change::bases(cases.iter().map(|(_, case)| &case.base));
+    let tried = |(name, case): &(String, Case)| {
+        let snapshot = change::changed(&bases[&case.base], &case.changes).unwrap();
         let report = eks_doctor::diagnose(&snapshot, &rules, None).unwrap();
         let trials = prove::trials(&report, &snapshot, &rules, None, usize::MAX);
         let all = report.findings.iter().flat_map(|finding| finding.fixes.iter().map(move |fix| (finding, fix)));
-        for ((finding, fix), trial) in all.zip(trials) {
-            if finding.severity == Severity::Info {
-                continue;
-            }
-            fixes += 1;
-            tried += usize::from(trial != Trial::Untried);
-            proved_fixes += usize::from(trial == Trial::Proved);
-            let (proved, told) = by_rule.entry(finding.rule.clone()).or_default();
-            *proved |= trial == Trial::Proved;
-            if trial != Trial::Proved {
-                let name = path.file_stem().unwrap().to_string_lossy();
-                told.insert(format!("{name}: {trial:?}\n        {}", fix.commands.join("\n        ")));
-            }
+        let all = all.zip(trials).filter(|((finding, _), _)| finding.severity != Severity::Info);
+        let shown = all.map(|((finding, fix), trial)| {
+            let told = format!("{name}: {trial:?}\n        {}", fix.commands.join("\n        "));
+            (finding.rule.clone(), trial, told)
+        });
+        shown.collect::<Vec<_>>()
+    };
+    let results: Vec<(String, Trial, String)> = cases.par_iter().flat_map_iter(tried).collect();
+    let mut by_rule: BTreeMap<String, (bool, BTreeSet<String>)> = BTreeMap::new();
+    let (mut fixes, mut proved_fixes, mut tried) = (0, 0, 0);
+    for (rule, trial, text) in results {
+        fixes += 1;
+        tried += usize::from(trial != Trial::Untried);
+        proved_fixes += usize::from(trial == Trial::Proved);
+        let (proved, told) = by_rule.entry(rule).or_default();
+        if trial == Trial::Proved {
+            *proved = true;
+        } else {
+            told.insert(text);
         }
     }
     for (rule, (proved, told)) in &by_rule {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use eks_doctor::rule::RuleSet;
 use eks_doctor::snapshot::{Recording, Snapshot, redact};
+use rayon::prelude::*;
 
 /// What is said, names aside.
 fn said(recording: Recording, rules: &RuleSet) -> Vec<String> {
@@ -114,10 +115,8 @@ fn holds(label: &str, recording: Recording, rules: &RuleSet) -> Vec<String> {
 
 fn agree(folders: Vec<PathBuf>) {
     let rules = RuleSet::built_in().unwrap();
-    let mut wrong = Vec::new();
-    for folder in &folders {
-        wrong.extend(holds(&folder.display().to_string(), Recording::read(folder).unwrap(), &rules));
-    }
+    let held = |folder: &PathBuf| holds(&folder.display().to_string(), Recording::read(folder).unwrap(), &rules);
+    let wrong: Vec<String> = folders.par_iter().flat_map_iter(held).collect();
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), folders.len(), wrong.join("\n"));
 }
 

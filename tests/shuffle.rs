@@ -4,21 +4,13 @@
 
 mod change;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use change::Change;
+use change::Case;
 use eks_doctor::report::{self, Source};
 use eks_doctor::snapshot::Snapshot;
+use rayon::prelude::*;
 use serde_json::Value;
-
-#[derive(Debug, serde::Deserialize)]
-struct Case {
-    base: String,
-    #[serde(default)]
-    changes: Vec<Change>,
-}
 
 fn shuffle<T>(list: &mut [T], seed: &mut u64) {
     for i in (1..list.len()).rev() {
@@ -83,46 +75,26 @@ fn first_difference(a: &str, b: &str) -> String {
 fn order_changes_no_report() {
     let rules = change::rules();
     let wanted = std::env::var("EKS_DOCTOR_CASES").unwrap_or_default();
-    let mut files: Vec<_> =
-        std::fs::read_dir(change::fixtures().join("cases")).unwrap().map(|e| e.unwrap().path()).collect();
-    files.sort();
-    let next = AtomicUsize::new(0);
-    let worker = || {
-        let mut bases: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
-        let mut differing = Vec::new();
-        loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            let Some(file) = files.get(number) else { return differing };
-            let name = file.file_stem().unwrap().to_string_lossy().into_owned();
-            if !name.starts_with(&wanted) {
-                continue;
-            }
-            let case: Case = serde_saphyr::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
-            let documents = bases.entry(case.base.clone()).or_insert_with(|| change::documents(&case.base));
-            let mut documents = change::applied(documents, &case.changes).unwrap();
-            let expected = report(documents.clone(), &rules);
-            let mut seed = number as u64 + 1;
-            shuffle(&mut documents, &mut seed);
-            let files_shuffled = report(documents.clone(), &rules);
-            if files_shuffled != expected {
-                differing.push(format!("{name}, files: {}", first_difference(&expected, &files_shuffled)));
-                continue;
-            }
-            for (_, text) in &mut documents {
-                let mut value: Value = serde_json::from_str(text).unwrap();
-                shuffle_lists(&mut value, &mut seed);
-                *text = value.to_string();
-            }
-            let (expected, shuffled) = (unplaced(&expected), unplaced(&report(documents, &rules)));
-            if shuffled != expected {
-                differing.push(format!("{name}, lists: {}", first_difference(&expected, &shuffled)));
-            }
+    let cases = change::cases();
+    let bases = change::bases(cases.iter().map(|(_, case)| &case.base));
+    let differs = |(number, (name, case)): (usize, &(String, Case))| {
+        let mut documents = change::applied(&bases[&case.base], &case.changes).unwrap();
+        let expected = report(documents.clone(), &rules);
+        let mut seed = number as u64 + 1;
+        shuffle(&mut documents, &mut seed);
+        let files_shuffled = report(documents.clone(), &rules);
+        if files_shuffled != expected {
+            return Some(format!("{name}, files: {}", first_difference(&expected, &files_shuffled)));
         }
+        for (_, text) in &mut documents {
+            let mut value: Value = serde_json::from_str(text).unwrap();
+            shuffle_lists(&mut value, &mut seed);
+            *text = value.to_string();
+        }
+        let (expected, shuffled) = (unplaced(&expected), unplaced(&report(documents, &rules)));
+        (shuffled != expected).then(|| format!("{name}, lists: {}", first_difference(&expected, &shuffled)))
     };
-    let threads = std::thread::available_parallelism().map_or(2, usize::from);
-    let differing: Vec<String> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
-        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
-    });
-    assert!(differing.is_empty(), "{} of {}:\n{}", differing.len(), files.len(), differing.join("\n"));
+    let chosen = cases.par_iter().enumerate().filter(|(_, (name, _))| name.starts_with(&wanted));
+    let differing: Vec<String> = chosen.filter_map(differs).collect();
+    assert!(differing.is_empty(), "{} of {}:\n{}", differing.len(), cases.len(), differing.join("\n"));
 }

@@ -1,7 +1,8 @@
 //! The plan on fixtures in place of AWS: what is asked, in which order, and that it is enough.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rayon::prelude::*;
 
 use super::*;
 use crate::change::{self, Change};
@@ -146,19 +147,7 @@ fn what_rules_need_is_asked_for() {
         });
         Some((whole.calls - needed.calls, differs))
     };
-    let next = AtomicUsize::new(0);
-    let results: Vec<(usize, Option<String>)> = std::thread::scope(|scope| {
-        let worker = || {
-            let mut results = Vec::new();
-            while let Some(one) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
-                results.extend(compare(one));
-            }
-            results
-        };
-        let threads = std::thread::available_parallelism().map_or(2, usize::from);
-        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(worker)).collect();
-        threads.into_iter().flat_map(|t| t.join().unwrap()).collect()
-    });
+    let results: Vec<(usize, Option<String>)> = all.par_iter().filter_map(compare).collect();
     let compared = results.len();
     let fewer: usize = results.iter().map(|r| r.0).sum();
     let wrong: Vec<String> = results.into_iter().filter_map(|r| r.1).collect();
