@@ -1,10 +1,9 @@
 //! What a network ACL lacks for DNS between two subnets, with numbers for the entries to add.
 
-use std::collections::BTreeSet;
-
 use ipnet::IpNet;
 
 use super::Cluster;
+use super::acl_numbers::{LAST, Numbers};
 use crate::network::LINUX_CLIENT_PORTS;
 use crate::shape::ec2::{NetworkAcl, NetworkAclEntry, Subnet, Vpc};
 use crate::shape::{Str, derived};
@@ -29,9 +28,6 @@ derived! {
         deletable: bool,
     }
 }
-
-/// The end of every ACL.
-const LAST: i64 = 32767;
 
 /// Whether an entry is about the protocol (`-1` is all).
 pub(super) fn about(entry: &NetworkAclEntry, protocol: &str) -> bool {
@@ -96,24 +92,17 @@ impl Cluster {
                 needs.push((false, protocol, answers, (1024, 65535), server_range));
             }
         }
-        let mut taken: BTreeSet<(bool, i64)> =
-            acl.Entries.iter().filter_map(|e| Some((e.Egress?, e.RuleNumber?))).collect();
+        let mut numbers = Numbers::of(acl.value);
         let mut gaps: Vec<AclGap> = Vec::new();
         for (egress, protocol, asked, open, peer) in needs {
             let Some(peer) = peer else { continue };
             let Some(denied) = decider(acl.value, egress, protocol, asked, &peer) else { continue };
             let denial = denied.and_then(|e| e.RuleNumber).unwrap_or(0);
-            let number = if denial > 0 {
-                (1..denial).rev().find(|n| !taken.contains(&(egress, *n)))
-            } else {
-                let highest = taken.iter().filter(|(e, n)| *e == egress && *n < LAST).map(|t| t.1).max().unwrap_or(90);
-                (highest + 1..LAST).find(|n| n % 10 == 0).or((highest + 1..LAST).next())
-            };
             let same = |g: &AclGap| (g.egress, g.protocol.as_str(), g.from) == (egress, protocol, open.0);
             if gaps.iter().any(|g| same(g) && g.cidr == peer.to_string()) {
                 continue;
             }
-            taken.extend(number.map(|n| (egress, n)));
+            let number = numbers.take(egress, if denial > 0 { denial } else { LAST });
             let narrow = denied.is_some_and(|e| {
                 let (from, to) = ports(e);
                 e.Protocol.as_str() != "-1" && from >= open.0 && to <= open.1

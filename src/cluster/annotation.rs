@@ -9,7 +9,7 @@ use super::ingress::{LoadBalancerPlan, alb, nlb, words};
 use crate::shape::ec2::{Address, SecurityGroup, tag};
 use crate::shape::k8s::{Ingress, IngressClassParamsSpec, ObjectMeta, Service};
 use crate::shape::{Link, Row, Str, derived};
-use crate::snapshot::Known;
+use crate::snapshot::{Known, Missing};
 
 derived! {
     /// An annotation of an ingress or service that waits for its load balancer, and that the controller refuses.
@@ -63,17 +63,43 @@ struct Fault {
     text: String,
 }
 
+/// What is wrong with the annotations of one object, and what had to be read to say more.
+#[derive(Default)]
+struct Faults {
+    found: Vec<Fault>,
+    missing: Option<Missing>,
+}
+
+impl Faults {
+    fn push(&mut self, fault: Fault) {
+        self.found.push(fault);
+    }
+    fn extend(&mut self, fault: Option<Fault>) {
+        self.found.extend(fault);
+    }
+    /// What only another answer of AWS decides.
+    fn decide(&mut self, fault: Known<Option<Fault>>) {
+        match fault {
+            Ok(fault) => self.extend(fault),
+            Err(missing) => drop(self.missing.get_or_insert(missing)),
+        }
+    }
+}
+
 fn fault(prefix: &str, key: &str, text: String) -> Fault {
     Fault { annotation: format!("{prefix}{key}"), text }
 }
 
 impl Cluster {
-    /// Annotations that keep the controller from building a load balancer that is waited for.
+    /// Annotations that keep the controller from building a load balancer that is waited for; what could not be decided
+    /// is told when nothing else is wrong.
     pub fn refused_annotations(&self) -> Known<Vec<Arc<RefusedAnnotation>>> {
         let tables = &self.snapshot.tables;
         let mut found = Vec::new();
-        let mut note = |kind: &'static str, meta: &ObjectMeta, row: Row, faults: Vec<Fault>| {
-            found.extend(faults.into_iter().map(|f| {
+        let mut unread = None;
+        let mut note = |kind: &'static str, meta: &ObjectMeta, row: Row, faults: Faults| {
+            unread = unread.take().or(faults.missing);
+            found.extend(faults.found.into_iter().map(|f| {
                 Arc::new(RefusedAnnotation {
                     kind: Str::const_new(kind),
                     namespace: meta.namespace.clone(),
@@ -96,7 +122,10 @@ impl Cluster {
                 note("Service", &service.value.metadata, service.row, self.service_faults(plan, service.value));
             }
         }
-        Ok(found)
+        match unread {
+            Some(missing) if found.is_empty() => Err(missing),
+            _ => Ok(found),
+        }
     }
 
     /// The listeners of a group of ingresses; `None` when one of them says it in a way that nobody can read. Without the
@@ -128,7 +157,7 @@ impl Cluster {
         plan: &LoadBalancerPlan,
         ingress: &Ingress,
         listeners: &Option<BTreeSet<(String, i64)>>,
-    ) -> Vec<Fault> {
+    ) -> Faults {
         let meta = &ingress.metadata;
         let params = self.params_of(self.owner_of(ingress).1).map(|p| &p.spec);
         let free = |set: fn(&IngressClassParamsSpec) -> bool| params.is_none_or(|p| !set(p));
@@ -140,7 +169,7 @@ impl Cluster {
             .chain(ingress.spec.defaultBackend.iter())
             .filter_map(|b| b.service.as_ref())
             .collect();
-        let mut faults = Vec::new();
+        let mut faults = Faults::default();
         if let Some(text) = alb(meta, "listen-ports")
             && listen_ports(text).is_none()
         {
@@ -197,25 +226,17 @@ impl Cluster {
         if free(|p| !p.targetType.is_empty()) {
             faults.extend(target_type_fault(alb(meta, "target-type")));
         }
-        faults.extend(self.group_fault(ALB, "security-groups", alb(meta, "security-groups")));
+        faults.decide(self.group_fault(ALB, "security-groups", alb(meta, "security-groups")));
         faults
     }
 
-    fn service_faults(&self, plan: &LoadBalancerPlan, service: &Service) -> Vec<Fault> {
+    fn service_faults(&self, plan: &LoadBalancerPlan, service: &Service) -> Faults {
         let meta = &service.metadata;
-        let mut faults = Vec::new();
+        let mut faults = Faults::default();
         faults.extend(self.certificate_fault(NLB, "ssl-cert", nlb(meta, "ssl-cert")));
         faults.extend(name_fault(NLB, "name", nlb(meta, "name")));
-        faults.extend(self.group_fault(NLB, "security-groups", nlb(meta, "security-groups")));
-        if let Some(text) = nlb(meta, "eip-allocations")
-            && let Ok(addresses) = self.snapshot.whole::<Address>()
-        {
-            let lost: Vec<Str> = words(text).into_iter().filter(|id| addresses.get(id).is_none()).collect();
-            if !lost.is_empty() {
-                let text = format!("names {}, which this account does not have here", lost.join(", "));
-                faults.push(fault(NLB, "eip-allocations", text));
-            }
-        }
+        faults.decide(self.group_fault(NLB, "security-groups", nlb(meta, "security-groups")));
+        faults.decide(self.address_fault(nlb(meta, "eip-allocations")));
         if let Some(text) = nlb(meta, "private-ipv4-addresses")
             && !plan.chosen.is_empty()
         {
@@ -248,19 +269,29 @@ impl Cluster {
         (!strange.is_empty()).then(|| fault(prefix, key, text))
     }
 
+    /// Elastic IP addresses that the account does not have.
+    fn address_fault(&self, list: Option<&str>) -> Known<Option<Fault>> {
+        let Some(list) = list else { return Ok(None) };
+        let addresses = self.snapshot.whole::<Address>()?;
+        let lost: Vec<Str> = words(list).into_iter().filter(|id| addresses.get(id).is_none()).collect();
+        let text = format!("names {}, which this account does not have here", lost.join(", "));
+        Ok((!lost.is_empty()).then(|| fault(NLB, "eip-allocations", text)))
+    }
+
     /// Security groups that the VPC does not have, by id or by their `Name` tag.
-    fn group_fault(&self, prefix: &str, key: &str, list: Option<&str>) -> Option<Fault> {
-        let groups = self.snapshot.whole::<SecurityGroup>().ok()?;
-        let vpc = self.vpc_id().ok()?;
+    fn group_fault(&self, prefix: &str, key: &str, list: Option<&str>) -> Known<Option<Fault>> {
+        let Some(list) = list else { return Ok(None) };
+        let groups = self.snapshot.whole::<SecurityGroup>()?;
+        let vpc = self.vpc_id()?;
         let there = |wanted: &str| {
             if wanted.starts_with("sg-") {
                 return groups.get(wanted).is_some_and(|g| g.value.VpcId == vpc);
             }
             groups.iter().any(|g| g.value.VpcId == vpc && tag(&g.value.Tags, "Name") == Some(wanted))
         };
-        let lost: Vec<Str> = words(list?).into_iter().filter(|w| !there(w)).collect();
+        let lost: Vec<Str> = words(list).into_iter().filter(|w| !there(w)).collect();
         let text = format!("names security group {}, which does not exist in {vpc}", lost.join(", "));
-        (!lost.is_empty()).then(|| fault(prefix, key, text))
+        Ok((!lost.is_empty()).then(|| fault(prefix, key, text)))
     }
 }
 

@@ -200,6 +200,12 @@ fn merge_fault(family: &str, text: &str) -> (&'static str, String) {
 }
 
 impl Cluster {
+    /// Whether a machine runs an image that EKS chose for its managed nodegroup, whose kubelet nobody set up otherwise.
+    pub(super) fn runs_image_of_eks(&self, worker: &Worker) -> bool {
+        let group = worker.nodegroup.map(|g| self.snapshot.tables.nodegroups.at(g.row.index).value);
+        group.is_some_and(|g| !matches!(g.amiType.as_str(), "" | "CUSTOM"))
+    }
+
     /// Whether user data of a node class makes machines of images of one's own join.
     pub fn user_data_joins(text: &str) -> bool {
         read(text).style != "none"

@@ -136,6 +136,18 @@ impl Cluster {
         ingresses.chain(services).filter_map(|(kind, meta)| self.last_event(kind, meta)).collect()
     }
 
+    /// Last events of what waits for the controller in which the API server did not get an answer of its webhook, and
+    /// said so.
+    pub fn webhook_complaints(&self, said: &str) -> Known<Vec<Rec<'_, Event>>> {
+        let plans = self.plans()?;
+        let waiting = plans.iter().filter(|p| p.wanting && p.maker == "controller");
+        let about = |e: &Event| {
+            let message = e.message.as_str();
+            message.contains("failed calling webhook") && message.contains("elbv2.k8s.aws") && message.contains(said)
+        };
+        Ok(waiting.flat_map(|p| self.plan_events(p)).filter(|e| about(e.value)).collect())
+    }
+
     /// Whether the last event of one of its objects tells of something that stays until somebody changes it, and not of a
     /// call that did not get through or of a matter between the account and AWS.
     pub fn refused(&self, plan: &LoadBalancerPlan) -> bool {

@@ -27,6 +27,8 @@ derived! {
         lacksKubernetes: bool,
         /// The domains that the plugin kubernetes answers for, when cluster.local is none of them; else empty.
         otherDomains: Vec<Str>,
+        /// Whether nodes run an image of EKS, whose kubelet gives pods cluster.local unless its user data says another.
+        imagesOfEks: bool,
         /// Names outside the cluster are not forwarded.
         lacksForward: bool,
         /// The plugin health stops at once, without `lameduck`.
@@ -89,6 +91,7 @@ impl Cluster {
             lacksHealth: judged.lacks_health,
             lacksKubernetes: judged.lacks_kubernetes,
             otherDomains: if judged.faults.is_empty() { self.other_domains(&blocks) } else { Vec::new() },
+            imagesOfEks: self.workers().is_ok_and(|all| all.iter().any(|w| self.runs_image_of_eks(w))),
             lacksForward: judged.lacks_forward,
             lacksLameduck: judged.lacks_lameduck,
             loops: judged.loops.clone(),

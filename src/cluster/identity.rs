@@ -218,6 +218,20 @@ impl Cluster {
         Ok(decide([(&source.sheet, &source.name, source.row)].into_iter(), action, resource, context))
     }
 
+    /// The ARN of the role's permissions boundary, when it does not allow one of these actions (on everything), whatever
+    /// its policies say; empty when it is not at fault.
+    pub fn boundary_against(&self, role: &str, actions: &str) -> Str {
+        let boundary = self.role(role).ok().and_then(|r| r.value.PermissionsBoundary.as_ref());
+        let Some(arn) = boundary.map(|b| &b.PermissionsBoundaryArn).filter(|arn| !arn.is_empty()) else {
+            return Str::default();
+        };
+        let mut actions = actions.split(',').map(str::trim).filter(|a| !a.is_empty());
+        let refused = |action: &str| {
+            self.bounded(role, action, "*", &Context::default()).is_ok_and(|decision| !decision.allowed())
+        };
+        if actions.any(refused) { arn.clone() } else { Str::default() }
+    }
+
     /// The policies of a role that were recorded, and the first that was not.
     fn policies_of(&self, role: &str) -> Known<(Vec<Source<'_>>, Option<Missing>)> {
         let attached = self.snapshot.find::<AttachedRolePolicies>(role)?;

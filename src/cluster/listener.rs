@@ -41,8 +41,6 @@ derived! {
         protocol: Str,
         from: i64,
         to: i64,
-        /// A free number for it, before all that deny.
-        number: i64,
         ingresses: Vec<Link<Ingress>>,
         services: Vec<Link<Service>>,
     }
@@ -135,8 +133,6 @@ impl Cluster {
                             }
                             continue;
                         }
-                        let entries = acl.value.Entries.iter().filter(|e| e.Egress == Some(direction == "egress"));
-                        let lowest = entries.filter_map(|e| e.RuleNumber).min().unwrap_or(100);
                         found.push(ShutSubnet {
                             acl: acl_link,
                             direction: Str::const_new(direction),
@@ -146,7 +142,6 @@ impl Cluster {
                             protocol: Str::const_new(protocol),
                             from: ports.0,
                             to: ports.1,
-                            number: (lowest / 2).max(1),
                             ingresses: plan.ingresses.clone(),
                             services: plan.services.clone(),
                         });

@@ -2,6 +2,7 @@
 
 pub mod access;
 mod acl_gap;
+pub(crate) mod acl_numbers;
 pub(crate) mod addons;
 pub mod addresses;
 pub mod annotation;
@@ -56,6 +57,7 @@ mod unused;
 pub mod user_data;
 pub mod version;
 pub mod volume_key;
+pub mod vpc_cni;
 pub mod webhook;
 pub mod worker;
 

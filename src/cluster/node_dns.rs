@@ -7,6 +7,7 @@ use super::Cluster;
 use super::dns_path::AnyLink;
 use super::pods::ended;
 use super::user_data::{self, ClusterDns};
+use super::worker::Worker;
 use crate::network::{Disposition, End, Flow};
 use crate::shape::ec2::{Vpc, tag};
 use crate::shape::k8s::{Node, Pod, Service};
@@ -45,6 +46,8 @@ derived! {
         usual: Str,
         /// Nodes that are told no other.
         nodes: Vec<Link<Node>>,
+        /// Whether some of them run an image of EKS, which can know no other either.
+        certain: bool,
     }
 
     /// A name server that pods name themselves and that nobody answers on.
@@ -282,17 +285,16 @@ impl Cluster {
             read.get(&row).is_some_and(Option::is_some)
                 && self.node_class_of(self.snapshot.tables.nodes.at(row.index).value).is_none()
         };
-        let nodes: Vec<Link<Node>> = self
-            .workers()?
-            .iter()
-            .filter(|w| w.kind == "ec2")
-            .filter_map(|w| w.node.filter(|n| guesses(n.row) && !told.contains(&n.row)))
-            .collect();
+        let told_nothing =
+            |w: &&Worker| w.kind == "ec2" && w.node.is_some_and(|n| guesses(n.row) && !told.contains(&n.row));
+        let workers: Vec<&Worker> = self.workers()?.iter().map(|w| &**w).filter(told_nothing).collect();
+        let nodes: Vec<Link<Node>> = workers.iter().filter_map(|w| w.node).collect();
         Ok((!nodes.is_empty()).then(|| MovedDnsService {
             service: Link::new(service.row),
             address: Str::from(address.to_string()),
             usual: Str::from(usual.to_string()),
             nodes,
+            certain: workers.iter().any(|w| self.runs_image_of_eks(w)),
         }))
     }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Cluster;
+use super::acl_numbers::{LAST, Numbers};
 use super::reach::Reach;
 use super::worker::Placement;
 use crate::network::{Disposition, End, Flow, Hop, Trace, Verdict};
@@ -63,9 +64,6 @@ struct Denial {
 /// Of the tens of thousands of ports from which a client calls, so few do not keep a node out: many ACLs deny single
 /// ports (3389 by the CIS benchmark), and a call whose answer is dropped is made again from another port.
 const FEW_PORTS: u32 = 64;
-
-/// The number of an ACL's last entry, which denies everything.
-const LAST_ENTRY: i64 = 32767;
 
 /// What is said about one decider.
 struct Draft {
@@ -160,12 +158,11 @@ impl Cluster {
     fn acl_commands(&self, draft: &Draft) -> (Vec<Str>, Vec<Str>) {
         let acl = self.snapshot.tables.network_acls.at(draft.row.index);
         let (id, region) = (&acl.NetworkAclId, self.region_name());
-        let mut taken: BTreeSet<(bool, i64)> =
-            acl.value.Entries.iter().filter_map(|e| Some((e.Egress?, e.RuleNumber?))).collect();
+        let mut numbers = Numbers::of(acl.value);
         let side = |egress: bool| if egress { "--egress" } else { "--ingress" };
         let (mut open, mut removal) = (Vec::new(), Vec::new());
         for (egress, number) in draft.denials.iter().map(|d| (d.egress, d.number)).collect::<BTreeSet<_>>() {
-            if number < LAST_ENTRY {
+            if number < LAST {
                 removal.push(Str::from(format!(
                     "aws ec2 delete-network-acl-entry --region {region} --network-acl-id {id} {} --rule-number {number}",
                     side(egress)
@@ -181,12 +178,7 @@ impl Cluster {
                 wanted.push((ports, Str::const_new("0.0.0.0/0")));
             }
             for (ports, range) in wanted {
-                // The last entry cannot be moved: any free number goes before it. Others are told by a number below.
-                let tens = || (1..number.min(LAST_ENTRY)).filter(|n| n % 10 == 0 && !taken.contains(&(egress, *n)));
-                let free = if number < LAST_ENTRY { tens().next_back() } else { tens().find(|n| *n >= 100) };
-                let free = free.or_else(|| (1..number).rev().find(|n| !taken.contains(&(egress, *n))));
-                let Some(free) = free else { continue };
-                taken.insert((egress, free));
+                let Some(free) = numbers.take(egress, number) else { continue };
                 let cidr = if range.contains(':') { "--ipv6-cidr-block" } else { "--cidr-block" };
                 open.push(Str::from(format!(
                     "aws ec2 create-network-acl-entry --region {region} --network-acl-id {id} {} --rule-number {free} {ports} --rule-action allow {cidr} {range}",
@@ -399,7 +391,7 @@ impl Cluster {
                 let entry = index.and_then(|i| acl.value.Entries.get(i)).and_then(|e| e.RuleNumber);
                 draft.denials.push(Denial {
                     egress: direction == "egress",
-                    number: entry.unwrap_or(LAST_ENTRY),
+                    number: entry.unwrap_or(LAST),
                     inside: probe.inside,
                     ports: if answer { (1024, 65535) } else { (draft.port, draft.port) },
                 });

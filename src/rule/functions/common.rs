@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Function, Subject, Ty, method, text};
+use super::{Function, Subject, Ty, Value, method, text};
+use crate::cluster::acl_numbers::free_number;
 use crate::cluster::worker::{Placement, Worker};
-use crate::shape::ec2::{self, SecurityGroup, Subnet, Vpc, tag};
+use crate::shape::ec2::{self, NetworkAcl, SecurityGroup, Subnet, Vpc, tag};
 use crate::shape::eks;
 use crate::shape::k8s::Node;
 use crate::shape::{Described, Shape, Str};
@@ -89,12 +90,31 @@ pub(super) fn functions() -> Vec<Function> {
             "Whether this is an EKS add-on of the cluster.",
             |c, _, a| Ok(c.has_addon(&text(a, 0)).into()),
         ),
+        method::<eks::Cluster>(
+            "boundaryAgainst",
+            &[("role", Ty::Str), ("actions", Ty::Str)],
+            Ty::Str,
+            &["iam:GetRole", "iam:GetPolicyVersion"],
+            "The ARN of a role's permissions boundary that does not allow one of these actions (separated by commas); empty when it is not at fault.",
+            |c, _, a| Ok(c.boundary_against(&text(a, 0), &text(a, 1)).into()),
+        ),
         method::<eks::Cluster>("isIpv6", &[], Ty::Bool, &[], "Whether pods and nodes use IPv6.", |c, _, _| {
             Ok(c.is_ipv6().into())
         }),
         method::<eks::Cluster>("isAutoMode", &[], Ty::Bool, &[], "Whether EKS Auto Mode runs the nodes.", |c, _, _| {
             Ok(c.auto_mode().into())
         }),
+        method::<NetworkAcl>(
+            "freeNumber",
+            &[("egress", Ty::Bool)],
+            Ty::Int,
+            &[],
+            "A free number for an entry that goes before every one that denies; 0 when there is none.",
+            |_, this, a| {
+                let egress = matches!(a.first(), Some(Value::Bool(true)));
+                Ok(free_number(this.value, egress).unwrap_or(0).into())
+            },
+        ),
         method::<Worker>(
             "isNode",
             &[],

@@ -1,161 +1,25 @@
-//! Functions for the rules of pods-get-no-ip.
-
-use std::sync::Arc;
+//! Functions for the rules of pods-get-no-ip: addresses, capacity, security groups for pods, Windows.
 
 use ipnet::Ipv4Net;
 
-use super::{Function, Subject, Ty, method, text};
-use crate::cluster::Cluster;
-use crate::cluster::addresses::{AddressPool, minutes};
+use super::cni::{DAEMON_SETS, wanted};
+use super::{Function, Subject, Ty, listed, method, text};
+use crate::cluster::addresses::AddressPool;
 use crate::cluster::capacity::Capacity;
-use crate::cluster::cni::Cni;
-use crate::cluster::cni_identity::CniIdentity;
 use crate::cluster::cni_settings::windows_ipam;
-use crate::cluster::eniconfig::{EniConfigChoice, EniConfigGap};
 use crate::cluster::identity::Decision;
 use crate::cluster::pod_eni::{BranchDemand, TrunkGap};
 use crate::cluster::policy::Context;
 use crate::cluster::version::Version;
 use crate::network::{EgressKind, Family, Target};
-use crate::rule::value::Value;
-use crate::shape::ec2::{NetworkInterface, Subnet, Vpc};
+use crate::shape::ec2::{Subnet, Vpc};
 use crate::shape::eks;
-use crate::shape::k8s::{ConfigMap, DaemonSet, ENIConfig, NetworkPolicy, Node, Pod, SecurityGroupPolicy};
-use crate::shape::{Described, Link, Shape, Str, derived};
-use crate::snapshot::{Known, Missing};
-
-derived! {
-    /// The VPC CNI (`aws-node`) and its settings.
-    VpcCni {
-        daemonSet: Link<DaemonSet>,
-        /// Of its image; empty when the image's tag does not say it.
-        version: Str,
-        customNetworking: bool,
-        prefixes: bool,
-        podEni: bool,
-        ipv6: bool,
-        externalSnat: bool,
-        discovery: bool,
-        desired: i64,
-        ready: i64,
-        /// Its pods that are not ready.
-        unready: Vec<Link<Pod>>,
-    }
-}
-
-const DAEMON_SETS: &[&str] = &["k8s:daemonsets.apps"];
-const NAME: &[(&str, Ty)] = &[("name", Ty::Str)];
-
-fn no_cni() -> Missing {
-    Missing { read: "k8s:daemonsets.apps".to_owned(), reason: "kube-system/aws-node is not among them".to_owned() }
-}
-
-fn cni(cluster: &Cluster) -> Known<Cni<'_>> {
-    cluster.cni()?.ok_or_else(no_cni)
-}
-
-fn version(cluster: &Cluster) -> Known<Version> {
-    cni(cluster)?.version.ok_or_else(|| Missing {
-        read: "k8s:daemonsets.apps".to_owned(),
-        reason: "the image of aws-node does not tell its version".to_owned(),
-    })
-}
-
-fn wanted(text: &str) -> Known<Version> {
-    Version::parse(text)
-        .ok_or_else(|| Missing { read: "expression".to_owned(), reason: format!("`{text}` is no version") })
-}
-
-fn vpc_cni(cluster: &Arc<Cluster>) -> Known<Vec<Arc<dyn Shape>>> {
-    let Some(cni) = cluster.cni()? else { return Ok(Vec::new()) };
-    // On Fargate, hybrid nodes and in Auto Mode its settings matter to nobody.
-    if cluster.workers().is_ok_and(|w| !w.is_empty() && w.iter().all(|w| w.kind != "ec2")) {
-        return Ok(Vec::new());
-    }
-    let status = &cni.daemon_set.value.status;
-    let now = cluster.snapshot.manifest.recorded_at.as_deref().and_then(minutes);
-    // On a node that joins, aws-node takes its time.
-    let starts = |pod: &Pod| {
-        let made = minutes(&pod.metadata.creationTimestamp);
-        made.zip(now).is_some_and(|(made, now)| (0..5).contains(&(now - made)))
-    };
-    let unready = cluster
-        .snapshot
-        .tables
-        .pods
-        .iter()
-        .filter(|p| p.metadata.namespace == "kube-system")
-        .filter(|p| p.metadata.ownerReferences.iter().any(|o| o.kind == "DaemonSet" && o.name == "aws-node"))
-        .filter(|p| p.status.containerStatuses.iter().any(|c| c.ready == Some(false)))
-        .filter(|p| p.metadata.deletionTimestamp.is_empty() && !starts(p.value))
-        .map(|p| Link::new(p.row))
-        .collect();
-    Ok(vec![Arc::new(VpcCni {
-        daemonSet: Link::new(cni.daemon_set.row),
-        version: cni.version.map(|v| v.to_string().into()).unwrap_or_default(),
-        customNetworking: cni.custom_networking(),
-        prefixes: cni.prefix_delegation(),
-        podEni: cni.pod_eni(),
-        ipv6: cni.ipv6(),
-        externalSnat: cni.external_snat(),
-        discovery: cluster.discovers_subnets(&cni),
-        desired: status.desiredNumberScheduled.unwrap_or(0),
-        ready: status.numberReady.unwrap_or(0),
-        unready,
-    })])
-}
-
-fn listed<T: Shape>(known: &[Arc<T>]) -> Vec<Arc<dyn Shape>> {
-    known.iter().map(|s| s.clone() as Arc<dyn Shape>).collect()
-}
+use crate::shape::k8s::{ConfigMap, NetworkPolicy, Node, SecurityGroupPolicy};
+use crate::shape::{Described, Str};
+use crate::snapshot::Missing;
 
 pub(super) fn functions() -> Vec<Function> {
     vec![
-        method::<VpcCni>(
-            "setting",
-            NAME,
-            Ty::Str,
-            DAEMON_SETS,
-            "A setting of aws-node; empty when not set.",
-            |c, _, a| Ok(cni(c)?.setting(&text(a, 0)).unwrap_or_default().into()),
-        ),
-        method::<VpcCni>(
-            "number",
-            NAME,
-            Ty::Int,
-            DAEMON_SETS,
-            "A numeric setting of aws-node; -1 when not set.",
-            |c, _, a| Ok(cni(c)?.number(&text(a, 0)).unwrap_or(-1).into()),
-        ),
-        method::<VpcCni>("on", NAME, Ty::Bool, DAEMON_SETS, "Whether a setting of aws-node is on.", |c, _, a| {
-            Ok(cni(c)?.on(&text(a, 0)).into())
-        }),
-        method::<VpcCni>(
-            "isBefore",
-            &[("version", Ty::Str)],
-            Ty::Bool,
-            DAEMON_SETS,
-            "Whether the VPC CNI is older than a version.",
-            |c, _, a| Ok((version(c)? < wanted(&text(a, 0))?).into()),
-        ),
-        method::<EniConfigChoice>(
-            "stale",
-            &[],
-            Ty::List(&Ty::Object("NetworkInterface")),
-            &["ec2:DescribeNetworkInterfaces"],
-            "Primary interfaces of its nodes that carry addresses for pods: those nodes are older than custom networking.",
-            |c, this, _| {
-                let tables = &c.snapshot.tables;
-                let nodes: Vec<_> = this.nodes.iter().map(|n| n.row).collect();
-                Ok(c.cni_workers()?
-                    .iter()
-                    .filter(|w| w.node.is_some_and(|n| nodes.binary_search(&n.row).is_ok()))
-                    .filter_map(|w| Some(tables.network_interfaces.at(w.interface?.row.index)))
-                    .filter(|i| i.PrivateIpAddresses.len() > 1 || !i.Ipv4Prefixes.is_empty())
-                    .collect::<Vec<_>>()
-                    .into())
-            },
-        ),
         method::<AddressPool>(
             "state",
             &[],
@@ -268,22 +132,6 @@ pub(super) fn functions() -> Vec<Function> {
             "A range of the VPC that no subnet has, for one more subnet.",
             |c, _, _| Ok(c.free_range().into()),
         ),
-        method::<EniConfigChoice>(
-            "subnetFor",
-            &[],
-            Ty::Str,
-            &["ec2:DescribeSubnets"],
-            "The subnet that its nodes' zone has for pods: of another ENIConfig there, else one of a secondary range.",
-            |c, this, _| Ok(c.pod_subnet_for(this.value).into()),
-        ),
-        method::<VpcCni>(
-            "updateCommands",
-            &[],
-            Ty::List(&Ty::Str),
-            DAEMON_SETS,
-            "Commands that update the VPC CNI: the add-on to EKS's default version, else the images.",
-            |c, _, _| Ok(c.cni_update_commands(&cni(c)?).into()),
-        ),
         method::<AddressPool>(
             "nodesGetOut",
             &[],
@@ -365,138 +213,6 @@ pub(super) fn functions() -> Vec<Function> {
                     .into())
             },
         ),
-        method::<CniIdentity>(
-            "findsSubnets",
-            &[],
-            Ty::Bool,
-            &["iam:ListAttachedRolePolicies", "iam:GetPolicyVersion"],
-            "Whether the role may call ec2:DescribeSubnets.",
-            |c, this, _| {
-                let decision = c.may(&this.roleArn, "ec2:DescribeSubnets", "*", &Context::default())?;
-                Ok(matches!(decision, Decision::Allowed).into())
-            },
-        ),
-        method::<CniIdentity>(
-            "taggedSubnets",
-            &[],
-            Ty::List(&Ty::Object("Subnet")),
-            &["ec2:DescribeSubnets", "k8s:daemonsets.apps"],
-            "Subnets of the VPC that aws-node would find by their tag kubernetes.io/role/cni.",
-            |c, _, _| {
-                let table = c.snapshot.table::<Subnet>()?;
-                let Some(cni) = c.cni()?.filter(|cni| c.discovers_subnets(cni)) else {
-                    return Ok(Value::List(Vec::new()));
-                };
-                let vpc = c.vpc_id()?;
-                let found = table.iter().filter(|s| s.VpcId == vpc && c.tagged_for_cni(&cni, s.value));
-                Ok(found.collect::<Vec<_>>().into())
-            },
-        ),
-        method::<VpcCni>(
-            "tooNew",
-            &[],
-            Ty::List(&Ty::Str),
-            DAEMON_SETS,
-            "Settings that are on and that this version of the VPC CNI does not know.",
-            |c, _, _| Ok(c.settings_too_new(&cni(c)?)?.into()),
-        ),
-        method::<VpcCni>(
-            "besideAddon",
-            &[],
-            Ty::List(&Ty::Str),
-            &["k8s:daemonsets.apps", "eks:DescribeAddon"],
-            "Settings of aws-node that its add-on's configuration does not hold.",
-            |c, _, _| Ok(c.settings_beside_addon(&cni(c)?)?.into()),
-        ),
-        method::<VpcCni>(
-            "adoptCommand",
-            &[],
-            Ty::Str,
-            &["k8s:daemonsets.apps", "eks:DescribeAddon"],
-            "The command that writes these settings into the add-on's configuration.",
-            |c, _, _| Ok(c.adopt_settings(&cni(c)?)?.into()),
-        ),
-        method::<VpcCni>(
-            "addon",
-            &[],
-            Ty::List(&Ty::Object("Addon")),
-            &["eks:ListAddons", "eks:DescribeAddon"],
-            "The EKS add-on vpc-cni, if the VPC CNI is one.",
-            |c, _, _| Ok(c.cni_addon()?.into_iter().collect::<Vec<_>>().into()),
-        ),
-        method::<VpcCni>(
-            "idleTrunks",
-            &[],
-            Ty::List(&Ty::Object("NetworkInterface")),
-            &["ec2:DescribeNetworkInterfaces"],
-            "Trunk interfaces of nodes while ENABLE_POD_ENI is off.",
-            |c, _, _| Ok(c.idle_trunks(&cni(c)?)?.into()),
-        ),
-        method::<VpcCni>(
-            "trunksPossible",
-            &[],
-            Ty::Bool,
-            &["k8s:nodes", "ec2:DescribeInstanceTypes"],
-            "Whether a node may have a trunk interface: some type is neither burstable (t) nor known not to be Nitro.",
-            |c, _, _| {
-                let types: std::collections::BTreeSet<Str> =
-                    c.cni_workers()?.iter().map(|w| w.instanceType.clone()).filter(|t| !t.is_empty()).collect();
-                Ok((types.is_empty() || types.iter().any(|t| c.may_have_trunk(t))).into())
-            },
-        ),
-        method::<VpcCni>(
-            "teardownEvents",
-            &[],
-            Ty::List(&Ty::Object("Event")),
-            &["k8s:events"],
-            "Events that tell of pods whose network the CNI cannot take down.",
-            |c, _, _| Ok(c.teardown_events()?.into()),
-        ),
-        method::<VpcCni>(
-            "probedBranchPods",
-            &[],
-            Ty::List(&Ty::Object("Pod")),
-            &["k8s:pods"],
-            "Pods on branch interfaces that kubelets probe over HTTP or TCP.",
-            |c, _, _| Ok(c.probed_branch_pods()?.into()),
-        ),
-        method::<VpcCni>(
-            "unreadyBranchPods",
-            &[],
-            Ty::List(&Ty::Object("Pod")),
-            &["k8s:pods"],
-            "Those of `probedBranchPods` that are not ready.",
-            |c, _, _| {
-                let unready = |p: &Pod| p.status.conditions.iter().any(|c| c.r#type == "Ready" && c.status == "False");
-                Ok(c.probed_branch_pods()?.into_iter().filter(|p| unready(p.value)).collect::<Vec<_>>().into())
-            },
-        ),
-        method::<VpcCni>(
-            "earlyDemux",
-            &[],
-            Ty::Bool,
-            DAEMON_SETS,
-            "Whether nodes take TCP packets early (`DISABLE_TCP_EARLY_DEMUX` of the init container is not on).",
-            |c, _, _| {
-                let cni = cni(c)?;
-                let mut env = cni.daemon_set.value.spec.template.spec.initContainers.iter().flat_map(|c| &c.env);
-                Ok((!env.any(|e| e.name == "DISABLE_TCP_EARLY_DEMUX" && e.value == "true")).into())
-            },
-        ),
-        method::<VpcCni>(
-            "probeTimeout",
-            &[],
-            Ty::Int,
-            DAEMON_SETS,
-            "The shorter timeout of aws-node's liveness and readiness probe, in seconds; 0 without probes.",
-            |c, _, _| {
-                let cni = cni(c)?;
-                let containers = &cni.daemon_set.value.spec.template.spec.containers;
-                let own = containers.iter().find(|c| c.name == "aws-node");
-                let probes = own.into_iter().flat_map(|c| [&c.livenessProbe, &c.readinessProbe]).flatten();
-                Ok(probes.map(|p| p.timeoutSeconds.unwrap_or(1)).min().unwrap_or(0).into())
-            },
-        ),
         method::<Capacity>(
             "known",
             &[],
@@ -542,19 +258,8 @@ pub(super) fn functions() -> Vec<Function> {
             |c, this, _| {
                 let limits = c.pod_limits_of(this.value)?;
                 let same = limits.first().map(|l| l.0) == limits.last().map(|l| l.0);
-                let listed: Vec<Str> = limits.iter().map(|(limit, kind)| format!("{kind} {limit}").into()).collect();
-                Ok(if same { Vec::new() } else { listed }.into())
-            },
-        ),
-        method::<ENIConfig>(
-            "mostGroups",
-            &[],
-            Ty::Int,
-            &["ec2:DescribeNetworkInterfaces"],
-            "The most security groups that any recorded interface has: the quota is at least that.",
-            |c, _, _| {
-                let table = c.snapshot.table::<NetworkInterface>()?;
-                Ok(table.iter().map(|i| i.Groups.len()).max().unwrap_or(0).into())
+                let shown: Vec<Str> = limits.iter().map(|(limit, kind)| format!("{kind} {limit}").into()).collect();
+                Ok(if same { Vec::new() } else { shown }.into())
             },
         ),
         method::<eks::Cluster>(
@@ -589,41 +294,6 @@ pub(super) fn functions() -> Vec<Function> {
                 let there = c.snapshot.table::<Node>()?.iter().count() as i64;
                 let asked: i64 = c.nodegroups().filter_map(|g| g.scalingConfig.desiredSize).sum();
                 Ok(there.max(asked).into())
-            },
-        ),
-        method::<CniIdentity>(
-            "lacks",
-            &[],
-            Ty::List(&Ty::Str),
-            &["iam:ListAttachedRolePolicies", "iam:GetPolicyVersion"],
-            "The actions without which pods get no address and which the role may not call.",
-            |c, this, _| Ok(c.cni_lacks(&this.roleArn, true)?.into()),
-        ),
-        method::<CniIdentity>(
-            "lacksBesides",
-            &[],
-            Ty::List(&Ty::Str),
-            &["iam:ListAttachedRolePolicies", "iam:GetPolicyVersion"],
-            "Further actions of aws-node that the role may not call: cleaning up, tagging.",
-            |c, this, _| Ok(c.cni_lacks(&this.roleArn, false)?.into()),
-        ),
-        method::<CniIdentity>(
-            "trusted",
-            &[],
-            Ty::Bool,
-            &["iam:GetRole", "iam:ListOpenIDConnectProviders"],
-            "Whether the role's trust policy lets aws-node take it.",
-            |c, this, _| Ok(c.cni_trust(this.value)?.is_none_or(|t| t.holds).into()),
-        ),
-        method::<CniIdentity>(
-            "trustWanted",
-            &[],
-            Ty::Str,
-            &["iam:GetRole"],
-            "What the trust policy would have to say, and what it says.",
-            |c, this, _| {
-                let trust = c.cni_trust(this.value)?;
-                Ok(trust.map(|t| format!("wanted {}, found {}", t.wanted, t.found)).unwrap_or_default().into())
             },
         ),
         method::<eks::Cluster>(
@@ -703,37 +373,6 @@ pub(super) fn functions() -> Vec<Function> {
                 Ok(matches!(decision, Decision::Allowed).into())
             },
         ),
-        method::<VpcCni>(
-            "largestNeed",
-            &[],
-            Ty::Int,
-            &["k8s:nodes"],
-            "The most pods with addresses of their own that a node may be given.",
-            |c, _, _| Ok((c.capacities()?.iter().map(|c| c.advertised - 2).max().unwrap_or(0)).into()),
-        ),
-        method::<VpcCni>(
-            "policyAgent",
-            &[],
-            Ty::Bool,
-            DAEMON_SETS,
-            "Whether the network policy agent in aws-node enforces policies.",
-            |c, _, _| {
-                let cni = cni(c)?;
-                let containers = &cni.daemon_set.value.spec.template.spec.containers;
-                Ok(containers.iter().any(|c| c.args.iter().any(|a| a == "--enable-network-policy=true")).into())
-            },
-        ),
-        method::<VpcCni>(
-            "configsWithoutGroups",
-            &[],
-            Ty::List(&Ty::Object("ENIConfig")),
-            &["k8s:eniconfigs.crd.k8s.amazonaws.com"],
-            "ENIConfigs that name no security groups.",
-            |c, _, _| {
-                let table = c.snapshot.whole::<ENIConfig>()?;
-                Ok(table.iter().filter(|e| e.spec.securityGroups.is_empty()).collect::<Vec<_>>().into())
-            },
-        ),
         method::<Vpc>(
             "overlaps",
             &[("cidr", Ty::Str)],
@@ -783,7 +422,6 @@ pub(super) fn functions() -> Vec<Function> {
 
 pub(super) fn subjects() -> Vec<Subject> {
     vec![
-        Subject { schema: VpcCni::described, reads: DAEMON_SETS, list: vpc_cni },
         Subject {
             schema: AddressPool::described,
             reads: &["ec2:DescribeSubnets", "ec2:DescribeInstances", "k8s:nodes", "k8s:daemonsets.apps"],
@@ -793,21 +431,6 @@ pub(super) fn subjects() -> Vec<Subject> {
             schema: Capacity::described,
             reads: &["k8s:nodes", "k8s:daemonsets.apps", "ec2:DescribeInstanceTypes"],
             list: |c| Ok(listed(c.capacities()?)),
-        },
-        Subject {
-            schema: EniConfigChoice::described,
-            reads: &["k8s:nodes", "k8s:daemonsets.apps", "k8s:eniconfigs.crd.k8s.amazonaws.com"],
-            list: |c| Ok(listed(&c.eni_config_choices()?)),
-        },
-        Subject {
-            schema: EniConfigGap::described,
-            reads: &["k8s:nodes", "k8s:daemonsets.apps", "k8s:eniconfigs.crd.k8s.amazonaws.com"],
-            list: |c| Ok(listed(&c.eni_config_gap()?)),
-        },
-        Subject {
-            schema: CniIdentity::described,
-            reads: &["k8s:daemonsets.apps", "k8s:serviceaccounts", "eks:ListPodIdentityAssociations"],
-            list: |c| Ok(listed(&c.cni_identities()?)),
         },
         Subject {
             schema: TrunkGap::described,

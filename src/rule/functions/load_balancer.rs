@@ -94,6 +94,14 @@ pub(super) fn functions() -> Vec<Function> {
             |c, this, _| Ok(c.controller_role_gone(this.value)?.into()),
         ),
         method::<LoadBalancerController>(
+            "webhookComplaints",
+            &[("text", STR)],
+            Ty::List(&Ty::Object("Event")),
+            &["k8s:events"],
+            "Last events of what waits for it that tell of a call of its webhook that failed, and say this.",
+            |c, _, a| Ok(c.webhook_complaints(&text(a, 0))?.into()),
+        ),
+        method::<LoadBalancerController>(
             "hindrance",
             &[],
             STR,

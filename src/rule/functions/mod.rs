@@ -1,5 +1,6 @@
 //! What rules may ask: the functions on shapes, each with its types, its reads and a sentence.
 
+mod cni;
 mod common;
 mod dns;
 mod ip;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 
 use super::value::{Handle, This, Value};
 use crate::cluster::Cluster;
-use crate::shape::{Described, Str};
+use crate::shape::{Described, Shape, Str};
 use crate::snapshot::{Known, Missing};
 
 /// A type of an argument or result.
@@ -82,9 +83,22 @@ pub fn number(arguments: &[Value], index: usize) -> i64 {
     }
 }
 
+/// Derived objects, as rules match them.
+fn listed<T: Shape>(known: &[Arc<T>]) -> Vec<Arc<dyn Shape>> {
+    known.iter().map(|s| s.clone() as Arc<dyn Shape>).collect()
+}
+
 /// All functions there are.
 pub fn all() -> Vec<Function> {
-    [common::functions(), join::functions(), ip::functions(), dns::functions(), load_balancer::functions()].concat()
+    [
+        common::functions(),
+        join::functions(),
+        cni::functions(),
+        ip::functions(),
+        dns::functions(),
+        load_balancer::functions(),
+    ]
+    .concat()
 }
 
 /// Objects that eks-doctor derives and a rule may `match`: a path, a plan, a demand.
@@ -105,6 +119,7 @@ impl Subject {
 pub fn subjects() -> Vec<Subject> {
     let mut all = common::subjects();
     all.extend(join::subjects());
+    all.extend(cni::subjects());
     all.extend(ip::subjects());
     all.extend(dns::subjects());
     all.extend(load_balancer::subjects());
