@@ -6,7 +6,6 @@ use super::ingress::alb;
 use super::version::Version;
 use crate::shape::Str;
 use crate::shape::ec2::VpcEndpoint;
-use crate::shape::k8s::{Event, Pod};
 use crate::snapshot::Known;
 
 /// Reasons for which a container waits until somebody changes something.
@@ -54,7 +53,7 @@ impl Cluster {
             let waiting = || pod.status.containerStatuses.iter().chain(&pod.status.initContainerStatuses);
             let unmounted = || {
                 let created = waiting().any(|s| s.state.as_ref().is_some_and(|s| s.waiting.is_none()));
-                if created { None } else { self.mount_failure(pod) }
+                if created { None } else { self.mount_failure(pod).map(str::to_owned) }
             };
             waiting()
                 .filter_map(|s| s.state.as_ref()?.waiting.as_ref())
@@ -63,19 +62,6 @@ impl Cluster {
                 .or_else(unmounted)
         });
         Str::from(found.unwrap_or_default())
-    }
-
-    /// What the kubelet says about a volume that it cannot mount because the Secret or ConfigMap is not there.
-    fn mount_failure(&self, pod: &Pod) -> Option<String> {
-        let meta = &pod.metadata;
-        let about = |e: &Event| {
-            e.reason == "FailedMount"
-                && e.message.contains("not found")
-                && e.involvedObject.kind == "Pod"
-                && (e.involvedObject.namespace.as_str(), e.involvedObject.name.as_str())
-                    == (meta.namespace.as_str(), meta.name.as_str())
-        };
-        self.snapshot.tables.events.iter().find(|e| about(e.value)).map(|e| e.value.message.to_string())
     }
 
     /// The services beside its own that a controller calls for every Application Load Balancer from subnets without a way

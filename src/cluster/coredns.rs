@@ -50,6 +50,8 @@ derived! {
         addonValues: Str,
         /// Nobody answers, and the ConfigMap with the Corefile is gone.
         lacksCorefile: bool,
+        /// The keys that the ConfigMap has, if it is there.
+        otherKeys: Vec<Str>,
         /// Memory limit of its container in MiB; 0 for none.
         memoryLimit: i64,
     }
@@ -248,6 +250,7 @@ impl Cluster {
             taintKeys: Vec::new(),
             addonValues: Str::default(),
             lacksCorefile: false,
+            otherKeys: Vec::new(),
             memoryLimit: container.map_or(0, memory_limit),
         };
         if let Some(pending) = not_ready.iter().find(|p| p.value.spec.nodeName.is_empty()) {
@@ -261,7 +264,11 @@ impl Cluster {
         state.lacksCorefile = state.ready == 0
             && eks
             && creating
-            && maps.is_ok_and(|m| !m.is_empty() && m.get("kube-system/coredns").is_none());
+            && maps.is_ok_and(|m| {
+                let map = m.get("kube-system/coredns");
+                state.otherKeys = map.map(|m| m.value.data.keys().cloned().collect()).unwrap_or_default();
+                !m.is_empty() && map.is_none_or(|m| !m.value.data.contains_key("Corefile"))
+            });
         Ok(Some(state))
     }
 

@@ -258,7 +258,13 @@ impl Cluster {
             Some(port) => port,
             // `traffic-port` of UDP asks by TCP at the UDP port.
             None if datagram => group.Port.unwrap_or_default(),
-            None => return Ok(Str::default()),
+            // Something answers where the code is another.
+            None if bound.reasons.contains("ResponseCodeMismatch") => return Ok(Str::default()),
+            None => {
+                let health = bound.health.map(|h| tables.target_healths.at(h.row.index).value);
+                let mut targets = health.iter().flat_map(|h| h.TargetHealthDescriptions.iter());
+                targets.find_map(|t| t.Target.Port).or(group.Port).unwrap_or_default()
+            }
         };
         let served = declared.is_empty() || declared.iter().any(|(port, tcp)| *port == wanted && *tcp);
         Ok(if served { Str::default() } else { compact_str::format_compact!("{wanted}") })

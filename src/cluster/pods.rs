@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::Cluster;
 use super::worker::Worker;
 use crate::shape::ec2::{NetworkInterface, Vpc};
-use crate::shape::k8s::{Node, Pod};
+use crate::shape::k8s::{Event, Node, Pod};
 use crate::shape::{Row, Str};
 use crate::snapshot::{Known, Missing, Rec};
 
@@ -62,6 +62,21 @@ fn lacking(read: &str, reason: String) -> Missing {
 }
 
 impl Cluster {
+    /// What the kubelet says about a volume of a pod that it cannot mount, because its Secret or ConfigMap, or the key of
+    /// it, is not there.
+    pub(super) fn mount_failure(&self, pod: &Pod) -> Option<&str> {
+        let meta = &pod.metadata;
+        let about = |e: &Event| {
+            let lost = e.message.contains("not found") || e.message.contains("non-existent");
+            e.reason == "FailedMount"
+                && lost
+                && e.involvedObject.kind == "Pod"
+                && (e.involvedObject.namespace.as_str(), e.involvedObject.name.as_str())
+                    == (meta.namespace.as_str(), meta.name.as_str())
+        };
+        self.snapshot.tables.events.iter().find(|e| about(e.value)).map(|e| e.value.message.as_str())
+    }
+
     /// The machine of a node name.
     pub fn worker_of_node(&self, node: &str) -> Option<&Arc<Worker>> {
         let workers = self.workers().ok()?;

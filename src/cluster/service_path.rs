@@ -180,7 +180,9 @@ impl Cluster {
                 unpulled.push(Link::new(pod.row));
                 continue;
             }
-            match waiting {
+            let creating = || pod.value.status.containerStatuses.iter().all(|s| s.ready != Some(true));
+            let unmounted = || self.mount_failure(pod.value).filter(|_| creating()).map(Str::from);
+            match waiting.or_else(unmounted) {
                 Some(reason) => {
                     stuck = reason;
                     stuck_pods.push(Link::new(pod.row));

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use super::Cluster;
 use crate::shape::ec2::{IpPermission, NetworkInterface, SecurityGroup};
 use crate::shape::elb::{LoadBalancer, TargetGroup, TargetHealths};
-use crate::shape::k8s::{Ingress, Service, TargetGroupBinding};
+use crate::shape::k8s::{EndpointSlice, Ingress, ObjectMeta, Service, TargetGroupBinding};
 use crate::shape::{Link, Row, Str, derived};
 use crate::snapshot::{Known, Missing, Rec};
 
@@ -126,9 +126,16 @@ impl Cluster {
             }
         }
         let mut ingresses_of: HashMap<Row, BTreeSet<Row>> = HashMap::new();
+        // The services that a load balancer of ingresses leads to.
+        let mut behind: HashMap<&str, BTreeSet<Row>> = HashMap::new();
         for backend in self.backends().unwrap_or_default() {
-            if let Some(found) = backend.found {
-                ingresses_of.entry(found.row).or_default().extend(backend.ingresses.iter().map(|i| i.row));
+            let Some(found) = backend.found else { continue };
+            ingresses_of.entry(found.row).or_default().extend(backend.ingresses.iter().map(|i| i.row));
+            for ingress in backend.ingresses.iter().map(|i| tables.ingresses.at(i.row.index).value) {
+                let names = ingress.status.loadBalancer.ingress.iter().map(|i| i.hostname.as_str());
+                for arn in names.filter_map(|name| by_dns.get(name)) {
+                    behind.entry(arn).or_default().insert(found.row);
+                }
             }
         }
         let mut ready: HashMap<String, i64> = HashMap::new();
@@ -149,7 +156,14 @@ impl Cluster {
                     let id = format!("{}/{}", binding.value.metadata.namespace, binding.value.spec.serviceRef.name);
                     tables.services.get(&id).map(|s| s.row)
                 }
-                None => group.value.LoadBalancerArns.iter().find_map(|a| service_of.get(a.as_str()).copied()),
+                None => {
+                    let arns = group.value.LoadBalancerArns.iter().map(Str::as_str);
+                    let by_ingress = || {
+                        let services = arns.clone().filter_map(|a| behind.get(a)).flatten().copied().collect();
+                        self.service_of_targets(group.value, services)
+                    };
+                    arns.clone().find_map(|a| service_of.get(a).copied()).or_else(by_ingress)
+                }
             };
             if binding.is_none() && service.is_none() {
                 continue;
@@ -157,6 +171,33 @@ impl Cluster {
             found.push(Arc::new(self.bound(group, binding, service, &balancers, &ingresses_of, &ready)));
         }
         found
+    }
+
+    /// The one of these services whose pods or node ports a target group holds: EKS Auto Mode keeps its bindings to
+    /// itself.
+    fn service_of_targets(&self, group: &TargetGroup, services: BTreeSet<Row>) -> Option<Row> {
+        let tables = &self.snapshot.tables;
+        let health = self.health_of(group);
+        let targets: Vec<_> =
+            health.iter().flat_map(|h| &h.value.TargetHealthDescriptions).map(|t| &t.Target).collect();
+        let holds = |row: &Row| {
+            let service = tables.services.at(row.index).value;
+            if group.TargetType == "instance" {
+                let node_port =
+                    |port: Option<i64>| service.spec.ports.iter().any(|p| p.nodePort.is_some() && p.nodePort == port);
+                return targets.iter().any(|t| node_port(t.Port)) || node_port(group.Port);
+            }
+            let meta = &service.metadata;
+            let slices = tables.endpoint_slices.iter().filter(|s| {
+                s.metadata.namespace == meta.namespace
+                    && s.metadata.labels.get("kubernetes.io/service-name") == Some(&meta.name)
+            });
+            let addresses: BTreeSet<&Str> =
+                slices.flat_map(|s| &s.value.endpoints).flat_map(|e| &e.addresses).collect();
+            targets.iter().any(|t| addresses.contains(&t.Id))
+        };
+        let mut held = services.into_iter().filter(holds);
+        held.next().filter(|_| held.next().is_none())
     }
 
     fn bound(
@@ -427,16 +468,37 @@ impl Cluster {
         Ok(here && of_vpc && groups.get(arn).is_none())
     }
 
-    /// All nodes that run on EC2, when a target group is of instances and each of them is labelled to take no traffic of
-    /// load balancers.
+    /// All nodes that run on EC2 or, where only those with pods of the service take traffic (`externalTrafficPolicy:
+    /// Local`), all of these, when a target group is of instances and each of them is labelled to take no traffic of load
+    /// balancers.
     pub fn nodes_excluded(&self, bound: &BoundTargetGroup) -> Known<Vec<Row>> {
         let instances = self.snapshot.tables.target_groups.at(bound.group.row.index).value.TargetType == "instance";
         let nodes: Vec<_> =
             self.workers()?.iter().filter(|w| w.joined && matches!(w.kind.as_str(), "ec2" | "auto")).collect();
+        let service =
+            bound.service.filter(|_| bound.local).map(|s| self.snapshot.tables.services.at(s.row.index).value);
+        let nodes: Vec<_> = match service {
+            Some(service) => {
+                let hosts = self.nodes_with_endpoints(&service.metadata);
+                nodes.into_iter().filter(|w| hosts.contains(&w.name)).collect()
+            }
+            None => nodes,
+        };
         if !instances || !nodes.iter().all(|w| self.excluded(w)) {
             return Ok(Vec::new());
         }
         Ok(nodes.iter().filter_map(|w| w.node.map(|n| n.row)).collect())
+    }
+
+    /// Names of the nodes with ready endpoints of a service.
+    fn nodes_with_endpoints(&self, service: &ObjectMeta) -> BTreeSet<&Str> {
+        let of_service = |slice: &EndpointSlice| {
+            slice.metadata.namespace == service.namespace
+                && slice.metadata.labels.get("kubernetes.io/service-name") == Some(&service.name)
+        };
+        let slices = self.snapshot.tables.endpoint_slices.iter().filter(|s| of_service(s.value));
+        let endpoints = slices.flat_map(|s| &s.value.endpoints).filter(|e| e.conditions.ready != Some(false));
+        endpoints.map(|e| &e.nodeName).collect()
     }
 
     /// The Missing of a target group whose targets' health nobody read.
