@@ -1,6 +1,9 @@
 //! How pods get addresses: the VPC CNI's settings on the `aws-node` daemon set.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 
 use super::Cluster;
 use super::version::Version;
@@ -109,12 +112,21 @@ impl Cluster {
         }
         self.snapshot.whole::<Node>()?;
         let workers: Vec<_> = self.workers()?.iter().filter(|w| w.kind == "ec2" && w.joined).collect();
-        if workers.iter().any(|w| w.ready) {
+        // Where nodes are ready, they had the VPC CNI if their pods have addresses of the VPC; another CNI may bear any name.
+        if workers.iter().any(|w| w.ready) && !self.pods_have_vpc_addresses() {
             return Ok(Vec::new());
         }
         let nodes = &self.snapshot.tables.nodes;
         let rows = workers.iter().filter_map(|w| w.node).map(|n| n.row);
         Ok(rows.filter(|row| self.waits_for_cni(nodes.at(row.index).value)).collect())
+    }
+
+    /// Whether pods have addresses, and all of them lie in the VPC.
+    fn pods_have_vpc_addresses(&self) -> bool {
+        let ranges: Vec<IpNet> = self.vpc_ranges().iter().filter_map(|r| r.parse().ok()).collect();
+        let pods = self.snapshot.tables.pods.iter().filter(|p| p.spec.hostNetwork != Some(true));
+        let mut addresses = pods.filter_map(|p| p.value.status.podIP.parse::<IpAddr>().ok()).peekable();
+        addresses.peek().is_some() && addresses.all(|a| ranges.iter().any(|r| r.contains(&a)))
     }
 
     /// The commands that install the VPC CNI and what else every node needs and is not there.

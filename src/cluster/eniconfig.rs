@@ -31,8 +31,8 @@ derived! {
         unknownSubnet: Str,
         /// Ids of its security groups that the recorded groups of the VPC do not hold.
         unknownGroups: Vec<Str>,
-        /// Whether the subnet or a group is of another VPC.
-        foreignVpc: bool,
+        /// Its subnet or its first group that is of another VPC.
+        foreign: Str,
     }
 
     /// The ENIConfigs that nodes look for and that are not there.
@@ -138,10 +138,15 @@ impl Cluster {
                         .filter(|g| groups_complete && tables.security_groups.get(g).is_none())
                         .cloned()
                         .collect(),
-                    foreignVpc: subnet.is_some_and(|s| foreign(&s.VpcId))
-                        || groups()
-                            .filter_map(|g| tables.security_groups.get(g))
-                            .any(|g: Rec<'_, SecurityGroup>| foreign(&g.VpcId)),
+                    foreign: subnet
+                        .filter(|s| foreign(&s.VpcId))
+                        .map(|s| s.value.SubnetId.clone())
+                        .or_else(|| {
+                            let mut known = groups().filter_map(|g| tables.security_groups.get(g));
+                            let group = known.find(|g: &Rec<'_, SecurityGroup>| foreign(&g.VpcId));
+                            group.map(|g| g.value.GroupId.clone())
+                        })
+                        .unwrap_or_default(),
                 }
             });
             let link = Link::new(node.row);

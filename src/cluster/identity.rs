@@ -218,6 +218,16 @@ impl Cluster {
         Ok(decide([(&source.sheet, &source.name, source.row)].into_iter(), action, resource, context))
     }
 
+    /// The policy of the role that denies one of these actions (on everything, in some way); empty when none does.
+    pub fn denied_by(&self, role: &str, actions: &str, resource: &str) -> Known<Str> {
+        for action in actions.split(',').map(str::trim).filter(|a| !a.is_empty()) {
+            if let Decision::Denied(held) = self.may(role, action, resource, &Context::default())? {
+                return Ok(held.policy);
+            }
+        }
+        Ok(Str::default())
+    }
+
     /// The ARN of the role's permissions boundary, when it does not allow one of these actions (on everything), whatever
     /// its policies say; empty when it is not at fault.
     pub fn boundary_against(&self, role: &str, actions: &str) -> Str {

@@ -30,7 +30,8 @@ derived! {
         target: Str,
         /// The first of the route tables whose default route led to the same.
         firstTable: Option<Link<RouteTable>>,
-        /// `internet`, `nat`, `nat-broken`, `none`, `blackhole`, `broken`, or `unverifiable`.
+        /// `internet`, `nat`, `nat-broken`, `none`, `blackhole`, `broken`, `public-access-blocked` (VPC Block Public
+        /// Access), or `unverifiable`.
         kind: Known<Str>,
         /// What is wrong with it.
         why: Str,
@@ -230,6 +231,12 @@ impl Cluster {
             if kind == "none" && proxy {
                 kind = "unverifiable";
             }
+            let gateway = nat.as_ref().and_then(|id| tables.nat_gateways.get(id));
+            let way = [Some(&subnet.SubnetId), gateway.map(|n| &n.value.SubnetId)];
+            let stopped = way.into_iter().flatten().any(|id| self.network.blocks_public_access(id));
+            if matches!(kind, "internet" | "nat" | "nat-broken" | "broken") && stopped {
+                kind = "public-access-blocked";
+            }
             let first = exits.iter().find(|x| !target.is_empty() && x.target == target).and_then(|x| x.firstTable);
             let ipv6 = match self.network.egress(&self.snapshot, &subnet.SubnetId, Family::V6).kind {
                 EgressKind::Internet { .. } => "internet",
@@ -242,7 +249,7 @@ impl Cluster {
             let missing: Vec<Str> = found.iter().filter(|f| f.1.is_empty()).map(|f| Str::new(f.0)).collect();
             let unserved =
                 found.iter().any(|f| !f.1.iter().any(|e| Self::endpoint_serves(e.value, table.map(|t| t.value))));
-            let closed = matches!(kind, "none" | "blackhole" | "broken" | "nat-broken")
+            let closed = matches!(kind, "none" | "blackhole" | "broken" | "nat-broken" | "public-access-blocked")
                 || (kind == "internet" && !placement.public);
             exits.push(Arc::new(NodeExit {
                 subnet: placement.subnet,
@@ -388,15 +395,20 @@ impl Cluster {
                     Self::endpoint_captures(e)
                 };
                 let denied = if uses { self.endpoint_denies(e, service, action, &vpc) } else { None };
-                let (fault, found) = match denied {
-                    Some(denied) => ("policy", denied),
-                    None if !available && !subnets.is_empty() => ("state", e.State.clone()),
-                    None if gateway && !subnets.is_empty() => ("routes", Str::default()),
-                    None if !gateway && e.PrivateDnsEnabled == Some(false) && !subnets.is_empty() => {
-                        ("private-dns", Str::default())
-                    }
-                    None => ("none", Str::default()),
-                };
+                // What aws-node calls besides, when the rest is allowed.
+                let ipam = if self.is_ipv6() { "ec2:AssignIpv6Addresses" } else { "ec2:AssignPrivateIpAddresses" };
+                let asks = || uses && service == "ec2" && self.cni().is_ok_and(|cni| cni.is_some());
+                let denied_pods = || if asks() { self.endpoint_denies(e, service, ipam, &vpc) } else { None };
+                let (fault, found) =
+                    match denied.map(|d| ("policy", d)).or_else(|| Some(("pod-policy", denied_pods()?))) {
+                        Some(denied) => denied,
+                        None if !available && !subnets.is_empty() => ("state", e.State.clone()),
+                        None if gateway && !subnets.is_empty() => ("routes", Str::default()),
+                        None if !gateway && e.PrivateDnsEnabled == Some(false) && !subnets.is_empty() => {
+                            ("private-dns", Str::default())
+                        }
+                        None => ("none", Str::default()),
+                    };
                 result.push(Arc::new(NodeEndpoint {
                     endpoint: Link::new(endpoint.row),
                     service: Str::const_new(service),
@@ -426,6 +438,7 @@ impl Cluster {
             "ecr.dkr" => {
                 format!("arn:{}:ecr:{}:602401143452:repository/eks/pause", self.partition(), self.region_name())
             }
+            _ if action.starts_with("ec2:Assign") => self.ec2_arn("network-interface/eni-0"),
             _ => "*".to_owned(),
         };
         // Statements about single principals may hold for the nodes: only those about everybody deny.

@@ -25,7 +25,7 @@ pub struct Occupancy {
     pub nodes: HashMap<Str, NodePods>,
     /// Addresses of running pods, hosts' own aside.
     pub addresses: Vec<(Str, Str)>,
-    /// Pods without a node that wait for a pod slot (`Insufficient pods`).
+    /// Pods without a node that wait for a pod slot (`Too many pods`).
     pub no_slot: Vec<Row>,
     /// Pods without a node that wait for a branch interface (`Insufficient vpc.amazonaws.com/pod-eni`).
     pub no_branch: Vec<Row>,
@@ -50,6 +50,24 @@ pub fn tells_of_no_address(event: &Event) -> bool {
 }
 
 impl Cluster {
+    /// Karpenter's words about pods that wait because a NodePool has reached its limits.
+    pub fn limit_refusals(&self, pool: &str) -> Known<Vec<Rec<'_, Event>>> {
+        let pods = self.snapshot.table::<Pod>()?;
+        let events = self.snapshot.table::<Event>()?;
+        let named = format!("\"{pool}\"");
+        let waits = |e: &Event| {
+            let pod = pods.get(&format!("{}/{}", e.involvedObject.namespace, e.involvedObject.name));
+            pod.is_some_and(|p| p.spec.nodeName.is_empty() && p.metadata.deletionTimestamp.is_empty())
+        };
+        let about = |e: &Event| {
+            e.involvedObject.kind == "Pod"
+                && e.message.contains("exceed limits for nodepool")
+                && e.message.contains(&named)
+                && waits(e)
+        };
+        Ok(events.iter().filter(|e| about(e.value)).collect())
+    }
+
     /// The pods by node.
     pub fn occupancy(&self) -> Known<&Occupancy> {
         self.snapshot.table::<Pod>()?;
@@ -83,6 +101,14 @@ impl Cluster {
                 found.events.push(event.row);
             }
         }
+        // The condition says it last; where it says nothing of nodes, the scheduler's event does.
+        let unscheduled = tables
+            .events
+            .iter()
+            .map(|e| e.value)
+            .filter(|e| e.reason == "FailedScheduling" && e.message.contains("nodes are available"));
+        let scheduler: HashMap<(&Str, &Str), &Str> =
+            unscheduled.map(|e| ((&e.involvedObject.namespace, &e.involvedObject.name), &e.message)).collect();
         for pod in tables.pods.iter() {
             let (spec, status) = (&pod.value.spec, &pod.value.status);
             if matches!(status.phase.as_str(), "Succeeded" | "Failed") {
@@ -92,8 +118,13 @@ impl Cluster {
                 if young(pod.value) {
                     continue;
                 }
-                let told = status.conditions.iter().find(|c| c.r#type == "PodScheduled").map_or("", |c| &c.message);
-                if insufficient(told, "pods") {
+                let condition = status.conditions.iter().find(|c| c.r#type == "PodScheduled").map(|c| &c.message);
+                let meta = &pod.value.metadata;
+                let event = || scheduler.get(&(&meta.namespace, &meta.name)).copied();
+                let told = condition.filter(|m| m.contains("nodes are available")).or_else(event).or(condition);
+                let told = told.map_or("", |m| m.as_str());
+                // The scheduler's word for a pod limit that is used up; other schedulers say it of any resource.
+                if told.contains("Too many pods") || insufficient(told, "pods") {
                     found.no_slot.push(pod.row);
                 }
                 if insufficient(told, "vpc.amazonaws.com/pod-eni") {

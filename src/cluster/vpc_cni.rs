@@ -7,7 +7,7 @@ use super::Cluster;
 use super::addresses::minutes;
 use super::coredns::{memory_limit, stuck};
 use super::selector::{covers, is_lifecycle, taint_text, tolerates, wanted, wants};
-use crate::shape::k8s::{DaemonSet, Node, Pod, PodSpec};
+use crate::shape::k8s::{DaemonSet, Node, Pod, PodSpec, ServiceAccount};
 use crate::shape::{Link, Str, derived};
 use crate::snapshot::Known;
 
@@ -37,7 +37,7 @@ derived! {
     CniKeptAway {
         daemonSet: Link<DaemonSet>,
         nodes: Vec<Link<Node>>,
-        /// `taints`, `nodeSelector` or `affinity`.
+        /// `taints`, `nodeSelector`, `affinity`, or `serviceAccount` when that is gone.
         by: Str,
         /// The taints, or what the daemon set asks of nodes.
         hindrance: Str,
@@ -100,6 +100,9 @@ impl Cluster {
             .filter(|p| p.value.metadata.ownerReferences.iter().any(|o| o.kind == "DaemonSet" && o.name == "aws-node"))
             .map(|p| &p.value.spec.nodeName)
             .collect();
+        let account = Some(&spec.serviceAccountName).filter(|a| !a.is_empty()).map_or("default", Str::as_str);
+        let accounts = self.snapshot.whole::<ServiceAccount>();
+        let account_gone = accounts.is_ok_and(|a| !a.is_empty() && a.get(&format!("kube-system/{account}")).is_none());
         let mut found: BTreeMap<(&'static str, String), Vec<Link<Node>>> = BTreeMap::new();
         for link in self.workers()?.iter().filter(|w| w.kind == "ec2").filter_map(|w| w.node) {
             let node = nodes.at(link.row.index).value;
@@ -115,7 +118,9 @@ impl Cluster {
                 .filter(|t| t.effect != "PreferNoSchedule" && !is_lifecycle(t) && !tolerates(&spec.tolerations, t))
                 .map(taint_text)
                 .collect();
-            let kept = if !covers(&spec.nodeSelector, &node.metadata.labels) {
+            let kept = if account_gone {
+                ("serviceAccount", account.to_string())
+            } else if !covers(&spec.nodeSelector, &node.metadata.labels) {
                 ("nodeSelector", wanted(&PodSpec { affinity: None, ..spec.clone() }))
             } else if !wants(spec, node) {
                 ("affinity", wanted(&PodSpec { nodeSelector: BTreeMap::new(), ..spec.clone() }))

@@ -389,6 +389,13 @@ impl Network {
         self.sets.get(set as usize).map_or(&[], |s| s)
     }
 
+    /// Whether VPC Block Public Access stops what a subnet sends to an internet gateway, and what comes from it.
+    pub fn blocks_public_access(&self, subnet_id: &str) -> bool {
+        let subnet = self.known_subnet(subnet_id).ok();
+        let state = |s: u32| Some(self.public_access(self.subnets.get(s as usize)?.vpc, s));
+        subnet.and_then(state) == Some(PublicAccess::BlockBoth)
+    }
+
     /// What VPC Block Public Access does to the subnet.
     pub(super) fn public_access(&self, vpc: u32, subnet: u32) -> PublicAccess {
         match self.subnets.get(subnet as usize).map(|s| s.public_access) {

@@ -255,6 +255,14 @@ pub(super) fn functions() -> Vec<Function> {
             |c, this, _| Ok(c.cni_lacks(&this.roleArn, true)?.into()),
         ),
         method::<CniIdentity>(
+            "deniedBy",
+            &[("actions", Ty::Str)],
+            Ty::Str,
+            &["iam:ListAttachedRolePolicies", "iam:GetPolicyVersion"],
+            "The policy of its role that denies one of these actions (separated by commas); empty when none does.",
+            |c, this, a| Ok(c.denied_by(&this.roleArn, &text(a, 0), &c.ec2_arn("network-interface/eni-0"))?.into()),
+        ),
+        method::<CniIdentity>(
             "lacksBesides",
             &[],
             Ty::List(&Ty::Str),

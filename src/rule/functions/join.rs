@@ -531,6 +531,14 @@ pub(super) fn functions() -> Vec<Function> {
                 Ok(c.node_exits()?.iter().any(|x| x.gateway().map(|n| n.row) == row).into())
             },
         ),
+        method::<NodePool>(
+            "limitRefusals",
+            &[],
+            Ty::List(&Ty::Object("Event")),
+            &["k8s:events", "k8s:pods"],
+            "Karpenter's words about pods that wait because the pool's limits are reached.",
+            |c, this, _| Ok(c.limit_refusals(&this.metadata.name)?.into()),
+        ),
         method::<NatGateway>(
             "replaced",
             &[],
