@@ -70,11 +70,7 @@ impl Cluster {
             state.asked = Str::const_new(if labelled { "affinity" } else { "nodeSelector" });
             return Ok(());
         }
-        let hindering = |n: &Node| -> Vec<Taint> {
-            let taints = n.spec.taints.iter().filter(|t| t.effect != "PreferNoSchedule");
-            taints.filter(|t| !tolerates(&pod.spec.tolerations, t)).cloned().collect()
-        };
-        let kept: Vec<Vec<Taint>> = fitting.iter().map(|n| hindering(n.value)).collect();
+        let kept: Vec<Vec<&Taint>> = fitting.iter().map(|n| hindering(&pod.spec, n.value).collect()).collect();
         if kept.iter().all(|t| !t.is_empty()) {
             let real: BTreeSet<String> = kept
                 .iter()
@@ -91,7 +87,7 @@ impl Cluster {
             let keys: BTreeSet<&Str> = kept.iter().flatten().filter(|t| !is_lifecycle(t)).map(|t| &t.key).collect();
             state.taintKeys = keys.into_iter().cloned().collect();
             // A node that is only not ready yet would do once it is.
-            let waiting = kept.iter().any(|t| t.iter().all(is_lifecycle));
+            let waiting = kept.iter().any(|t| t.iter().all(|t| is_lifecycle(t)));
             state.unscheduled = Str::const_new(if waiting || real.is_empty() { "nodes-not-ready" } else { "taints" });
             state.hindrance = Str::from(real.into_iter().collect::<Vec<_>>().join(", "));
         } else if state.scheduler.contains("Insufficient") || state.scheduler.contains("Too many pods") {
@@ -101,6 +97,17 @@ impl Cluster {
         }
         Ok(())
     }
+}
+
+/// Whether the scheduler may bind such a pod to a node, as far as labels and taints say.
+pub(super) fn may_run_on(spec: &PodSpec, node: &Node) -> bool {
+    wants(spec, node) && hindering(spec, node).next().is_none()
+}
+
+/// The taints of a node that such a pod does not bear.
+fn hindering<'a>(spec: &PodSpec, node: &'a Node) -> impl Iterator<Item = &'a Taint> {
+    let taints = node.spec.taints.iter().filter(|t| t.effect != "PreferNoSchedule");
+    taints.filter(|t| !tolerates(&spec.tolerations, t))
 }
 
 /// Whether a node has what the pod's node selector and required affinity ask for.
