@@ -92,6 +92,13 @@ impl Cluster {
         Ok(Some(Cni { daemon_set, version: Version::of_image(&container.image), env }))
     }
 
+    /// Whether a node is not ready for want of a CNI, and not just launched.
+    pub(super) fn waits_for_cni(&self, node: &Node) -> bool {
+        let mut conditions = node.status.conditions.iter().filter(|c| c.r#type == "Ready" && c.status != "True");
+        let said = |c: &Condition| c.message.contains("NetworkPluginNotReady") || c.message.contains("cni");
+        conditions.any(said) && !self.is_new(&node.metadata.creationTimestamp)
+    }
+
     /// Nodes on EC2 that wait for a CNI, when no daemon set looks like one: EKS installs none where a cluster is made
     /// without its default add-ons (`bootstrapSelfManagedAddons`).
     pub fn nodes_without_cni(&self) -> Known<Vec<Row>> {
@@ -105,14 +112,9 @@ impl Cluster {
         if workers.iter().any(|w| w.ready) {
             return Ok(Vec::new());
         }
-        let waits = |node: &Node| {
-            let mut conditions = node.status.conditions.iter().filter(|c| c.r#type == "Ready" && c.status != "True");
-            let said = |c: &Condition| c.message.contains("NetworkPluginNotReady") || c.message.contains("cni");
-            conditions.any(said) && !self.is_new(&node.metadata.creationTimestamp)
-        };
         let nodes = &self.snapshot.tables.nodes;
         let rows = workers.iter().filter_map(|w| w.node).map(|n| n.row);
-        Ok(rows.filter(|row| waits(nodes.at(row.index).value)).collect())
+        Ok(rows.filter(|row| self.waits_for_cni(nodes.at(row.index).value)).collect())
     }
 
     /// The commands that install the VPC CNI and what else every node needs and is not there.

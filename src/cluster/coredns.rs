@@ -527,7 +527,7 @@ pub(super) fn is_fargate(node: &Node) -> bool {
 }
 
 /// Why a container does not run.
-fn stuck(pod: &Pod) -> Option<Str> {
+pub(super) fn stuck(pod: &Pod) -> Option<Str> {
     pod.status.containerStatuses.iter().find_map(|s| {
         let waiting = s.state.as_ref().and_then(|s| s.waiting.as_ref()).map(|w| w.reason.clone());
         let last = s.lastState.as_ref().and_then(|s| s.terminated.as_ref()).map(|t| t.reason.clone());

@@ -4,19 +4,12 @@ use std::collections::BTreeSet;
 
 use super::Cluster;
 use super::coredns::{CoreDnsPods, is_fargate};
-use super::selector::{covers, fits, tolerates};
+use super::selector::{covers, hindering, is_lifecycle, taint_text, wanted, wants};
 use crate::glob::like;
 use crate::shape::eks::FargateProfile;
-use crate::shape::k8s::{Node, NodeSelectorTerm, Pod, PodSpec, Taint};
+use crate::shape::k8s::{Node, Pod, Taint};
 use crate::shape::{Link, Str};
 use crate::snapshot::{Known, Rec};
-
-/// Taints that say how a node is, not for whom it is.
-fn is_lifecycle(taint: &Taint) -> bool {
-    taint.key.starts_with("node.kubernetes.io/")
-        || taint.key.starts_with("node.cloudprovider.kubernetes.io/")
-        || taint.key.starts_with("karpenter.sh/")
-}
 
 impl Cluster {
     /// Says why a pod is pending.
@@ -72,18 +65,8 @@ impl Cluster {
         }
         let kept: Vec<Vec<&Taint>> = fitting.iter().map(|n| hindering(&pod.spec, n.value).collect()).collect();
         if kept.iter().all(|t| !t.is_empty()) {
-            let real: BTreeSet<String> = kept
-                .iter()
-                .flatten()
-                .filter(|t| !is_lifecycle(t))
-                .map(|t| {
-                    if t.value.is_empty() {
-                        format!("{}:{}", t.key, t.effect)
-                    } else {
-                        format!("{}={}:{}", t.key, t.value, t.effect)
-                    }
-                })
-                .collect();
+            let real: BTreeSet<String> =
+                kept.iter().flatten().filter(|t| !is_lifecycle(t)).map(|t| taint_text(t)).collect();
             let keys: BTreeSet<&Str> = kept.iter().flatten().filter(|t| !is_lifecycle(t)).map(|t| &t.key).collect();
             state.taintKeys = keys.into_iter().cloned().collect();
             // A node that is only not ready yet would do once it is.
@@ -97,40 +80,4 @@ impl Cluster {
         }
         Ok(())
     }
-}
-
-/// Whether the scheduler may bind such a pod to a node, as far as labels and taints say.
-pub(super) fn may_run_on(spec: &PodSpec, node: &Node) -> bool {
-    wants(spec, node) && hindering(spec, node).next().is_none()
-}
-
-/// The taints of a node that such a pod does not bear.
-fn hindering<'a>(spec: &PodSpec, node: &'a Node) -> impl Iterator<Item = &'a Taint> {
-    let taints = node.spec.taints.iter().filter(|t| t.effect != "PreferNoSchedule");
-    taints.filter(|t| !tolerates(&spec.tolerations, t))
-}
-
-/// Whether a node has what the pod's node selector and required affinity ask for.
-fn wants(spec: &PodSpec, node: &Node) -> bool {
-    covers(&spec.nodeSelector, &node.metadata.labels)
-        && required(spec)
-            .is_none_or(|terms| terms.iter().any(|t| t.matchExpressions.iter().all(|r| fits(r, &node.metadata.labels))))
-}
-
-fn required(spec: &PodSpec) -> Option<&Vec<NodeSelectorTerm>> {
-    let affinity = spec.affinity.as_ref()?.nodeAffinity.as_ref()?;
-    Some(&affinity.requiredDuringSchedulingIgnoredDuringExecution.as_ref()?.nodeSelectorTerms)
-}
-
-/// What a pod asks of its node, as text.
-fn wanted(spec: &PodSpec) -> String {
-    let mut parts: Vec<String> = spec.nodeSelector.iter().map(|(k, v)| format!("{k}={v}")).collect();
-    if let Some(terms) = required(spec) {
-        let term = |t: &NodeSelectorTerm| {
-            let each = t.matchExpressions.iter().map(|r| format!("{} {} [{}]", r.key, r.operator, r.values.join(", ")));
-            each.collect::<Vec<_>>().join(" and ")
-        };
-        parts.push(terms.iter().map(term).collect::<Vec<_>>().join(" or "));
-    }
-    parts.join(" and ")
 }

@@ -49,6 +49,7 @@ pub mod relief;
 pub mod selector;
 pub mod service_path;
 pub mod stray;
+pub mod stuck_deletion;
 pub mod subnet_choice;
 pub mod target_group;
 pub mod targets;

@@ -5,11 +5,12 @@ use std::net::IpAddr;
 
 use super::Cluster;
 use super::coredns::is_ready;
+use super::dns_path::AnyLink;
 use super::pods::ended;
 use super::selector::selects;
 use crate::shape::k8s::{
-    ConfigMap, DaemonSet, LabelSelector, Namespace, NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, Node, Pod,
-    SelectorRequirement,
+    ConfigMap, DaemonSet, LabelSelector, Namespace, NetworkPolicy, NetworkPolicyPeer, NetworkPolicyPort, Node,
+    NodeClass, Pod, SelectorRequirement,
 };
 use crate::shape::{Link, Row, Str, derived};
 use crate::snapshot::{Known, Rec};
@@ -35,13 +36,18 @@ derived! {
         open: bool,
     }
 
-    /// Pods that no policy selects while the VPC CNI denies by default (`NETWORK_POLICY_ENFORCING_MODE=strict`).
+    /// Pods that no policy selects while their nodes deny by default.
     StrictGap {
-        cni: Link<DaemonSet>,
+        /// The daemon set or NodeClass that says so.
+        culprit: AnyLink,
+        /// What it says.
+        setting: Str,
+        /// The name of the NodeClass; empty for the VPC CNI.
+        nodeClass: Str,
         /// Whether CoreDNS is among them.
         coredns: bool,
         pods: Vec<Link<Pod>>,
-        /// Whether some of them are not ready.
+        /// Whether some of them are not ready, or nobody wrote any policy at all.
         failing: bool,
     }
 }
@@ -67,13 +73,7 @@ impl Cluster {
         if has("antrea-agent") {
             return Ok(Some("Antrea"));
         }
-        let controller = self
-            .snapshot
-            .tables
-            .config_maps
-            .get("kube-system/amazon-vpc-cni")
-            .and_then(|c| c.value.data.get("enable-network-policy-controller"))
-            .map(|v| v == "true");
+        let controller = self.policy_controller();
         let agent = sets.get("kube-system/aws-node").is_some_and(|d| {
             let containers = &d.value.spec.template.spec.containers;
             containers.iter().any(|c| c.args.iter().any(|a| a == "--enable-network-policy=true"))
@@ -82,10 +82,21 @@ impl Cluster {
             return Ok(Some("the VPC CNI"));
         }
         if self.auto_mode() {
-            self.snapshot.table::<ConfigMap>()?;
-            return Ok((controller == Some(true)).then_some("EKS Auto Mode"));
+            return Ok(self.policies_switched_on()?.then_some("EKS Auto Mode"));
         }
         Ok(None)
+    }
+
+    /// What the ConfigMap amazon-vpc-cni says of the controller of NetworkPolicies.
+    fn policy_controller(&self) -> Option<bool> {
+        let map = self.snapshot.tables.config_maps.get("kube-system/amazon-vpc-cni")?;
+        map.value.data.get("enable-network-policy-controller").map(|v| v == "true")
+    }
+
+    /// Whether EKS Auto Mode is told to enforce NetworkPolicies.
+    fn policies_switched_on(&self) -> Known<bool> {
+        self.snapshot.table::<ConfigMap>()?;
+        Ok(self.policy_controller() == Some(true))
     }
 
     /// What NetworkPolicies drop of the questions to CoreDNS (UDP 53).
@@ -273,18 +284,49 @@ impl Cluster {
         nodes.filter(|n| engine == "the VPC CNI" && windows(n)).map(|n| n.value.metadata.name.clone()).collect()
     }
 
-    /// Pods that no policy selects while the VPC CNI denies what no policy allows
-    /// (<https://docs.aws.amazon.com/eks/latest/userguide/cni-network-policy-configure.html>).
-    pub fn strict_gap(&self) -> Known<Option<StrictGap>> {
-        let Some(cni) = self.cni()? else { return Ok(None) };
-        if cni.setting("NETWORK_POLICY_ENFORCING_MODE") != Some("strict")
-            || self.policy_engine()? != Some("the VPC CNI")
+    /// Pods that no policy selects while their nodes deny what no policy allows
+    /// (<https://docs.aws.amazon.com/eks/latest/userguide/cni-network-policy-configure.html>,
+    /// <https://docs.aws.amazon.com/eks/latest/userguide/auto-net-pol.html>).
+    pub fn strict_gaps(&self) -> Known<Vec<StrictGap>> {
+        let nodes = &self.snapshot.tables.nodes;
+        let mut gaps = Vec::new();
+        if let Some(cni) = self.cni()?
+            && cni.setting("NETWORK_POLICY_ENFORCING_MODE") == Some("strict")
+            && self.policy_engine()? == Some("the VPC CNI")
         {
-            return Ok(None);
+            let elsewhere = |n: &Rec<'_, Node>| {
+                let label = |key: &str| n.metadata.labels.get(key).map(Str::as_str);
+                label("kubernetes.io/os") == Some("windows") || label("eks.amazonaws.com/compute-type").is_some()
+            };
+            let elsewhere: BTreeSet<&Str> = nodes.iter().filter(elsewhere).map(|n| &n.value.metadata.name).collect();
+            let setting = "NETWORK_POLICY_ENFORCING_MODE is strict".to_owned();
+            let row = cni.daemon_set.row;
+            gaps.extend(self.strict_gap(row, setting, Str::default(), |pod| !elsewhere.contains(&pod.spec.nodeName))?);
         }
+        let denying = |c: &Rec<'_, NodeClass>| c.value.spec.networkPolicy == "DefaultDeny";
+        for class in self.snapshot.tables.node_classes.iter().filter(denying) {
+            if !self.auto_mode() || !self.policies_switched_on()? {
+                continue;
+            }
+            let name = &class.value.metadata.name;
+            let of_class = |n: &Rec<'_, Node>| n.metadata.labels.get("eks.amazonaws.com/nodeclass") == Some(name);
+            let here: BTreeSet<&Str> = nodes.iter().filter(of_class).map(|n| &n.value.metadata.name).collect();
+            let setting = format!("NodeClass {name} sets networkPolicy to DefaultDeny");
+            gaps.extend(self.strict_gap(class.row, setting, name.clone(), |pod| here.contains(&pod.spec.nodeName))?);
+        }
+        Ok(gaps)
+    }
+
+    /// Those of the pods in a place that no policy selects.
+    fn strict_gap(
+        &self,
+        culprit: Row,
+        setting: String,
+        node_class: Str,
+        here: impl Fn(&Pod) -> bool,
+    ) -> Known<Option<StrictGap>> {
         let policies = self.snapshot.whole::<NetworkPolicy>()?;
         let pods = self.snapshot.table::<Pod>()?;
-        let windows = self.windows_nodes("the VPC CNI");
         let mut by_space: BTreeMap<&Str, Vec<&NetworkPolicy>> = BTreeMap::new();
         for policy in policies.iter() {
             by_space.entry(&policy.value.metadata.namespace).or_default().push(policy.value);
@@ -297,7 +339,7 @@ impl Cluster {
             !ended(pod)
                 && pod.spec.hostNetwork != Some(true)
                 && !pod.metadata.labels.contains_key("eks.amazonaws.com/fargate-profile")
-                && !windows.contains(&pod.spec.nodeName)
+                && here(pod)
         };
         let all: Vec<Rec<'_, Pod>> = pods.iter().filter(|p| behind(p.value) && !selected(p.value)).collect();
         if all.is_empty() {
@@ -305,9 +347,11 @@ impl Cluster {
         }
         let coredns: BTreeSet<Row> = self.coredns_pods()?.iter().map(|p| p.row).collect();
         Ok(Some(StrictGap {
-            cni: Link::new(cni.daemon_set.row),
+            culprit: AnyLink(culprit),
+            setting: setting.into(),
+            nodeClass: node_class,
             coredns: all.iter().any(|p| coredns.contains(&p.row)),
-            failing: all.iter().any(|p| !is_ready(p.value)),
+            failing: policies.is_empty() || all.iter().any(|p| !is_ready(p.value)),
             pods: all.iter().map(|p| Link::new(p.row)).collect(),
         }))
     }

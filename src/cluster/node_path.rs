@@ -291,7 +291,8 @@ impl Cluster {
         let own = self.eks().map(|e| e.value.resourcesVpcConfig.clusterSecurityGroupId.clone()).unwrap_or_default();
         let groups_of = |i: &NetworkInterface| {
             let mut groups: Vec<Str> = i.Groups.iter().map(|g| g.GroupId.clone()).collect();
-            groups.sort_by(|a, b| (*a != own, a).cmp(&(*b != own, b)));
+            groups.sort();
+            groups.sort_by_key(|g| *g != own);
             groups
         };
         let mut probes = Vec::new();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Cluster;
-use super::coredns_schedule::may_run_on;
+use super::selector::may_run_on;
 use crate::shape::eks::Nodegroup;
 use crate::shape::k8s::{DaemonSet, Event, Node, Pod, SecurityGroupPolicy};
 use crate::shape::{Link, Row, Str, derived};

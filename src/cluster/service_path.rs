@@ -8,7 +8,7 @@ use super::pods::ended;
 use super::selector::selects;
 use super::version::Version;
 use crate::shape::k8s::{ConfigMap, DaemonSet, Node, Pod, SecurityGroupPolicy};
-use crate::shape::{Link, Str, derived};
+use crate::shape::{Link, Row, Str, derived};
 use crate::snapshot::{Known, Rec};
 
 derived! {
@@ -44,6 +44,8 @@ derived! {
         behind: i64,
         /// Security groups for pods are on, in strict mode.
         strictPods: bool,
+        /// NodeLocal DNSCache that is told to answer on the address of kube-dns, too.
+        nodeLocal: Option<Link<DaemonSet>>,
         /// The minor version of Kubernetes 1; 0 when it is not known.
         minor: i64,
         /// EKS manages it as an add-on.
@@ -217,9 +219,18 @@ impl Cluster {
             kubernetes: kubernetes.map(|k| Str::from(format!("{}.{}", k.0, k.1))).unwrap_or_default(),
             behind: version.zip(kubernetes).map_or(0, |(v, k)| i64::from(k.1) - i64::from(v.1)),
             minor: kubernetes.map_or(0, |k| i64::from(k.1)),
+            nodeLocal: self.node_local_on_service()?.map(Link::new),
             managed: self.has_addon("kube-proxy"),
             strictPods: cni.as_ref().is_some_and(|c| c.pod_eni() && c.enforcing_mode() == "strict"),
         }))
+    }
+
+    /// NodeLocal DNSCache that binds the address of kube-dns.
+    fn node_local_on_service(&self) -> Known<Option<Row>> {
+        let Some((set, addresses)) = self.node_local_set()? else { return Ok(None) };
+        let service = self.snapshot.tables.services.get("kube-system/kube-dns");
+        let own = service.and_then(|s| s.value.spec.clusterIP.parse().ok());
+        Ok(own.filter(|own| addresses.contains(own)).map(|_| set.row))
     }
 
     /// Whether aws-node runs on a node and is ready: its image came from the registry of EKS.

@@ -239,6 +239,17 @@ impl Cluster {
         self.snapshot.tables.nodegroups.iter().filter(move |n| n.clusterName == name || n.clusterName.is_empty())
     }
 
+    /// Whether all node groups are to have no machine, and nothing else launches one.
+    pub fn scaled_to_zero(&self) -> bool {
+        let tables = &self.snapshot.tables;
+        let idle = |n: Rec<'_, Nodegroup>| n.value.scalingConfig.desiredSize == Some(0);
+        self.nodegroups().next().is_some()
+            && self.nodegroups().all(idle)
+            && tables.auto_scaling_groups.iter().all(|g| g.DesiredCapacity.unwrap_or(0) == 0)
+            && tables.node_pools.is_empty()
+            && !self.auto_mode()
+    }
+
     /// The groups of these ids that were recorded.
     pub fn group_links<'a>(&self, ids: impl Iterator<Item = &'a str>) -> Vec<Link<SecurityGroup>> {
         let groups = ids.filter_map(|id| self.snapshot.tables.security_groups.get(id));

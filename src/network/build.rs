@@ -521,7 +521,8 @@ fn transit_zone(zones: &snapshot::Table<ec2::AvailabilityZone>, zone: &Str, by_n
     }
     // `usw2-az1` and `us-west-2a` are Availability Zones, `usw2-lax1-az1` and `us-west-2-lax-1a` are not.
     let numbered = zone.split('-').filter(|part| part.bytes().any(|b| b.is_ascii_digit())).count();
-    if numbered > if by_name { 1 } else { 2 } { Str::default() } else { zone.clone() }
+    let of_region = if by_name { 1 } else { 2 };
+    if numbered > of_region { Str::default() } else { zone.clone() }
 }
 
 fn gone<T: Object>(snapshot: &Snapshot) -> Option<Missing> {

@@ -10,7 +10,7 @@ use crate::cluster::eniconfig::{EniConfigChoice, EniConfigGap};
 use crate::cluster::identity::Decision;
 use crate::cluster::policy::Context;
 use crate::cluster::version::Version;
-use crate::cluster::vpc_cni::VpcCni;
+use crate::cluster::vpc_cni::{CniKeptAway, VpcCni};
 use crate::rule::value::Value;
 use crate::shape::ec2::{NetworkInterface, Subnet};
 use crate::shape::k8s::{ENIConfig, Pod, SecurityGroupPolicy};
@@ -364,6 +364,11 @@ pub(super) fn subjects() -> Vec<Subject> {
             schema: VpcCni::described,
             reads: DAEMON_SETS,
             list: |c| Ok(c.vpc_cni()?.into_iter().map(|v| v as Arc<dyn Shape>).collect()),
+        },
+        Subject {
+            schema: CniKeptAway::described,
+            reads: &["k8s:daemonsets.apps", "k8s:pods", "k8s:nodes"],
+            list: |c| Ok(listed(&c.cni_kept_away()?)),
         },
         Subject {
             schema: EniConfigChoice::described,

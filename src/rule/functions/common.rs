@@ -104,6 +104,14 @@ pub(super) fn functions() -> Vec<Function> {
         method::<eks::Cluster>("isAutoMode", &[], Ty::Bool, &[], "Whether EKS Auto Mode runs the nodes.", |c, _, _| {
             Ok(c.auto_mode().into())
         }),
+        method::<eks::Cluster>(
+            "scaledToZero",
+            &[],
+            Ty::Bool,
+            &["eks:DescribeNodegroup", "autoscaling:DescribeAutoScalingGroups"],
+            "Whether all its node groups are to have no machine, and nothing else launches one.",
+            |c, _, _| Ok(c.scaled_to_zero().into()),
+        ),
         method::<NetworkAcl>(
             "freeNumber",
             &[("egress", Ty::Bool)],

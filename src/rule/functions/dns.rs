@@ -95,8 +95,13 @@ pub(super) fn subjects() -> Vec<Subject> {
         },
         Subject {
             schema: StrictGap::described,
-            reads: &["k8s:networkpolicies.networking.k8s.io", "k8s:daemonsets.apps", "k8s:pods"],
-            list: |c| Ok(shapes(c.strict_gap()?)),
+            reads: &[
+                "k8s:networkpolicies.networking.k8s.io",
+                "k8s:daemonsets.apps",
+                "k8s:pods",
+                "k8s:nodeclasses.eks.amazonaws.com",
+            ],
+            list: |c| Ok(shapes(c.strict_gaps()?)),
         },
         Subject {
             schema: DnsDenial::described,

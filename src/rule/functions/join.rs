@@ -531,6 +531,17 @@ pub(super) fn functions() -> Vec<Function> {
                 Ok(c.node_exits()?.iter().any(|x| x.gateway().map(|n| n.row) == row).into())
             },
         ),
+        method::<NatGateway>(
+            "replaced",
+            &[],
+            Ty::Bool,
+            &[],
+            "Whether another gateway works in its subnet.",
+            |c, this, _| {
+                let mut others = c.snapshot.tables.nat_gateways.iter();
+                Ok(others.any(|n| n.State == "available" && n.SubnetId == this.SubnetId).into())
+            },
+        ),
         method::<NodeExit>(
             "usableNat",
             &[],

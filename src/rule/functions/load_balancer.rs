@@ -12,6 +12,7 @@ use crate::cluster::identity::{Credentials, Trust};
 use crate::cluster::ingress::{LoadBalancerPlan, Owner, speaks_alb};
 use crate::cluster::listener::{ShutLoadBalancer, ShutSubnet};
 use crate::cluster::plan_checks::DeadWebhook;
+use crate::cluster::stuck_deletion::StuckDeletion;
 use crate::cluster::target_group::{BindingGap, BoundTargetGroup, ClientGap};
 use crate::cluster::targets::{LoadBalancerPath, TargetGroups};
 use crate::shape::ec2::{SecurityGroup, Subnet};
@@ -640,6 +641,11 @@ pub(super) fn subjects() -> Vec<Subject> {
                 "ec2:DescribeAddresses",
             ],
             list: |c| Ok(c.refused_annotations()?.into_iter().map(|a| a as Arc<dyn Shape>).collect()),
+        },
+        Subject {
+            schema: StuckDeletion::described,
+            reads: &["k8s:ingresses.networking.k8s.io", "k8s:services", "k8s:deployments.apps"],
+            list: |c| Ok(c.stuck_deletions()?.into_iter().map(|s| Arc::new(s) as Arc<dyn Shape>).collect()),
         },
         Subject {
             schema: Backend::described,
