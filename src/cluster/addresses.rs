@@ -10,6 +10,7 @@ use super::Cluster;
 use super::capacity::Limits;
 use super::cni::Cni;
 use super::cni_settings::cluster_tags;
+use super::occupancy::FARGATE_PROFILE;
 use super::version::Version;
 use crate::shape::ec2::{Instance, NetworkInterface, Subnet, SubnetCidrReservations, tag};
 use crate::shape::k8s::{Node, Pod};
@@ -257,7 +258,31 @@ impl Cluster {
             let elsewhere = (0..pools.len()).any(|j| j != i && roomy[j] && pools[j].kind == pools[i].kind);
             pools[i].elsewhere = elsewhere;
         }
+        for (pod, subnets) in self.shut_out_fargate_pods(&pools) {
+            for pool in pools.iter_mut().filter(|p| subnets.contains(&p.subnet.row)) {
+                pool.starving.push(Link::new(pod));
+            }
+        }
         pools.into_iter().map(Arc::new).collect()
+    }
+
+    /// Pods that wait for Fargate while no subnet of their profile has a free address, and those subnets.
+    fn shut_out_fargate_pods(&self, pools: &[AddressPool]) -> Vec<(Row, Vec<Row>)> {
+        let tables = &self.snapshot.tables;
+        let full: HashSet<&Str> = pools
+            .iter()
+            .filter(|p| p.free == Some(0))
+            .map(|p| &tables.subnets.at(p.subnet.row.index).value.SubnetId)
+            .collect();
+        let Ok(occupancy) = self.occupancy() else { return Vec::new() };
+        let waiting = occupancy.no_fargate.iter().filter_map(|&row| {
+            let name = tables.pods.at(row.index).value.metadata.labels.get(FARGATE_PROFILE)?;
+            let profile = tables.fargate_profiles.iter().find(|p| p.fargateProfileName == *name)?;
+            let subnets = &profile.value.subnets;
+            let none = !subnets.is_empty() && subnets.iter().all(|id| full.contains(id));
+            none.then(|| (row, subnets.iter().filter_map(|id| tables.subnets.get(id)).map(|s| s.row).collect()))
+        });
+        waiting.collect()
     }
 
     fn draft_nodes(&self, cni: Option<&Cni<'_>>, drafts: &mut BTreeMap<Row, Draft>) {

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use super::Cluster;
 use super::cni::Cni;
 use super::worker::Worker;
-use crate::shape::ec2::{InstanceType, tag};
+use crate::shape::ec2::{InstanceType, NetworkInterface, tag};
 use crate::shape::eks::Nodegroup;
 use crate::shape::k8s::{Node, Pod};
 use crate::shape::{Link, Row, Str, derived};
-use crate::snapshot::Known;
+use crate::snapshot::{Known, Rec};
 
 derived! {
     /// Nodes of one instance type and pod limit: what they advertise and what the VPC CNI can serve on them.
@@ -138,6 +138,20 @@ impl Cluster {
                 })
             })
             .collect())
+    }
+
+    /// Nodes of the VPC CNI whose interfaces carry no addresses for pods: neither secondary IPv4 addresses nor prefixes.
+    pub fn bare_nodes(&self) -> Known<Vec<Rec<'_, Node>>> {
+        let tables = &self.snapshot.tables;
+        self.snapshot.table::<NetworkInterface>()?;
+        let bare = |w: &Worker| {
+            let interfaces = w.interfaces.iter().map(|i| tables.network_interfaces.at(i.row.index));
+            !w.fresh
+                && !w.interfaces.is_empty()
+                && interfaces.into_iter().all(|i| i.PrivateIpAddresses.len() <= 1 && i.Ipv4Prefixes.is_empty())
+        };
+        let workers = self.cni_workers()?.into_iter().filter(|w| bare(w));
+        Ok(workers.filter_map(|w| Some(tables.nodes.at(w.node?.row.index))).collect())
     }
 
     /// The nodes by instance type, group and pod limit.

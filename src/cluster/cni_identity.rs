@@ -33,7 +33,7 @@ derived! {
 }
 
 /// Where the pods of aws-node have their credentials from, by the environment that the webhooks wrote.
-fn credentials(pod: &Pod) -> (&'static str, Str) {
+pub(super) fn credentials(pod: &Pod) -> (&'static str, Str) {
     let env =
         |name: &str| pod.spec.containers.iter().flat_map(|c| &c.env).find(|e| e.name == name).map(|e| e.value.clone());
     if env("AWS_CONTAINER_CREDENTIALS_FULL_URI").is_some() {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Cluster;
 use super::coredns::{CoreDnsPods, is_fargate};
-use super::selector::{covers, is_lifecycle, taint_text, tolerates, wanted, wants};
+use super::selector::{covers, hindering, is_lifecycle, taint_text, wanted, wants};
 use crate::glob::like;
 use crate::shape::eks::FargateProfile;
 use crate::shape::k8s::{Node, Pod, Taint};
@@ -63,17 +63,14 @@ impl Cluster {
             state.asked = Str::const_new(if labelled { "affinity" } else { "nodeSelector" });
             return Ok(());
         }
-        let hindering = |n: &Node| -> Vec<Taint> {
-            let taints = n.spec.taints.iter().filter(|t| t.effect != "PreferNoSchedule");
-            taints.filter(|t| !tolerates(&pod.spec.tolerations, t)).cloned().collect()
-        };
-        let kept: Vec<Vec<Taint>> = fitting.iter().map(|n| hindering(n.value)).collect();
+        let kept: Vec<Vec<&Taint>> = fitting.iter().map(|n| hindering(&pod.spec, n.value).collect()).collect();
         if kept.iter().all(|t| !t.is_empty()) {
-            let real: BTreeSet<String> = kept.iter().flatten().filter(|t| !is_lifecycle(t)).map(taint_text).collect();
+            let real: BTreeSet<String> =
+                kept.iter().flatten().filter(|t| !is_lifecycle(t)).map(|t| taint_text(t)).collect();
             let keys: BTreeSet<&Str> = kept.iter().flatten().filter(|t| !is_lifecycle(t)).map(|t| &t.key).collect();
             state.taintKeys = keys.into_iter().cloned().collect();
             // A node that is only not ready yet would do once it is.
-            let waiting = kept.iter().any(|t| t.iter().all(is_lifecycle));
+            let waiting = kept.iter().any(|t| t.iter().all(|t| is_lifecycle(t)));
             state.unscheduled = Str::const_new(if waiting || real.is_empty() { "nodes-not-ready" } else { "taints" });
             state.hindrance = Str::from(real.into_iter().collect::<Vec<_>>().join(", "));
         } else if state.scheduler.contains("Insufficient") || state.scheduler.contains("Too many pods") {

@@ -109,7 +109,7 @@ pub fn speaks_alb(meta: &ObjectMeta) -> bool {
 }
 
 /// When an event was seen last.
-fn when(event: &Event) -> &str {
+pub(super) fn when(event: &Event) -> &str {
     let series = &event.series.lastObservedTime;
     let times =
         [&event.lastTimestamp, series, &event.eventTime, &event.firstTimestamp, &event.metadata.creationTimestamp];

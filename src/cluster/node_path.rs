@@ -287,7 +287,14 @@ impl Cluster {
     ) -> Vec<Probe> {
         let tables = &self.snapshot.tables;
         let node = || self.end_of(placement);
-        let groups_of = |i: &NetworkInterface| i.Groups.iter().map(|g| g.GroupId.clone()).collect::<Vec<Str>>();
+        // The cluster's own group first: it is what rules had best name.
+        let own = self.eks().map(|e| e.value.resourcesVpcConfig.clusterSecurityGroupId.clone()).unwrap_or_default();
+        let groups_of = |i: &NetworkInterface| {
+            let mut groups: Vec<Str> = i.Groups.iter().map(|g| g.GroupId.clone()).collect();
+            groups.sort();
+            groups.sort_by_key(|g| *g != own);
+            groups
+        };
         let mut probes = Vec::new();
         for interface in control {
             let api = || End::interface(&interface.NetworkInterfaceId);

@@ -4,9 +4,13 @@ use std::collections::{HashMap, HashSet};
 
 use super::Cluster;
 use super::addresses::minutes;
+use super::ingress::when;
 use crate::shape::k8s::{Event, Pod};
 use crate::shape::{Row, Str};
 use crate::snapshot::{Known, Rec};
+
+/// The label by which the Fargate scheduler says which profile a pod belongs to.
+pub(super) const FARGATE_PROFILE: &str = "eks.amazonaws.com/fargate-profile";
 
 /// The pods of one node.
 #[derive(Debug, Default)]
@@ -29,6 +33,8 @@ pub struct Occupancy {
     pub no_slot: Vec<Row>,
     /// Pods without a node that wait for a branch interface (`Insufficient vpc.amazonaws.com/pod-eni`).
     pub no_branch: Vec<Row>,
+    /// Pods without a node that the Fargate scheduler has taken on.
+    pub no_fargate: Vec<Row>,
     /// Events that tell of an address or sandbox that could not be had, about pods that have none since.
     pub events: Vec<Row>,
 }
@@ -101,14 +107,16 @@ impl Cluster {
                 found.events.push(event.row);
             }
         }
-        // The condition says it last; where it says nothing of nodes, the scheduler's event does.
-        let unscheduled = tables
-            .events
-            .iter()
-            .map(|e| e.value)
-            .filter(|e| e.reason == "FailedScheduling" && e.message.contains("nodes are available"));
-        let scheduler: HashMap<(&Str, &Str), &Str> =
-            unscheduled.map(|e| ((&e.involvedObject.namespace, &e.involvedObject.name), &e.message)).collect();
+        // The pod's condition says it, unless something else than the scheduler wrote it.
+        let mut unscheduled: HashMap<Str, &Event> = HashMap::new();
+        for event in tables.events.iter().map(|e| e.value).filter(|e| e.reason == "FailedScheduling") {
+            let object = &event.involvedObject;
+            let id = compact_str::format_compact!("{}/{}", object.namespace, object.name);
+            let last = unscheduled.entry(id).or_insert(event);
+            if (when(event), &event.message) > (when(last), &last.message) {
+                *last = event;
+            }
+        }
         for pod in tables.pods.iter() {
             let (spec, status) = (&pod.value.spec, &pod.value.status);
             if matches!(status.phase.as_str(), "Succeeded" | "Failed") {
@@ -118,11 +126,13 @@ impl Cluster {
                 if young(pod.value) {
                     continue;
                 }
+                if pod.value.metadata.labels.contains_key(FARGATE_PROFILE) && status.phase == "Pending" {
+                    found.no_fargate.push(pod.row);
+                }
+                let id = compact_str::format_compact!("{}/{}", pod.metadata.namespace, pod.metadata.name);
                 let condition = status.conditions.iter().find(|c| c.r#type == "PodScheduled").map(|c| &c.message);
-                let meta = &pod.value.metadata;
-                let event = || scheduler.get(&(&meta.namespace, &meta.name)).copied();
-                let told = condition.filter(|m| m.contains("nodes are available")).or_else(event).or(condition);
-                let told = told.map_or("", |m| m.as_str());
+                let event = unscheduled.get(&id).map(|e| &e.message);
+                let told = condition.filter(|m| m.contains("available")).or(event).map_or("", Str::as_str);
                 // The scheduler's word for a pod limit that is used up; other schedulers say it of any resource.
                 if told.contains("Too many pods") || insufficient(told, "pods") {
                     found.no_slot.push(pod.row);

@@ -1,13 +1,14 @@
 //! Security groups for pods: trunk and branch interfaces.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Cluster;
+use super::selector::may_run_on;
 use crate::shape::eks::Nodegroup;
 use crate::shape::k8s::{DaemonSet, Event, Node, Pod, SecurityGroupPolicy};
-use crate::shape::{Link, Str, derived};
-use crate::snapshot::Known;
+use crate::shape::{Link, Row, Str, derived};
+use crate::snapshot::{Known, Rec};
 
 derived! {
     /// Nodes of a type that has no branch interfaces, while pods wait for some.
@@ -31,12 +32,14 @@ derived! {
         policies: Vec<Link<SecurityGroupPolicy>>,
         /// `ENABLE_POD_ENI`.
         enabled: bool,
-        /// Nodes that have branch interfaces, and how many of them all.
-        trunked: Vec<Link<Node>>,
-        /// The managed node group of the first of them.
+        /// The managed node group of the first of `full`.
         nodegroup: Option<Link<Nodegroup>>,
+        /// Nodes for which a pod waits that has no other, and that have no branch interface left.
+        full: Vec<Link<Node>>,
+        /// Their branch interfaces, all in use.
         capacity: i64,
-        used: i64,
+        /// How many branch interfaces one node of each type of `full` has: `9 of m5.large`.
+        sizes: Str,
     }
 }
 
@@ -57,6 +60,35 @@ impl Cluster {
         self.snapshot.tables.security_group_policies.iter().map(|p| Link::new(p.row)).collect()
     }
 
+    /// Pods that a SecurityGroupPolicy selects and that do not start.
+    pub fn waiting_for_groups(&self, policy: Row) -> impl Iterator<Item = Row> {
+        let pods = self.snapshot.tables.pods.iter().filter(move |p| {
+            p.status.phase == "Pending"
+                && p.metadata.deletionTimestamp.is_empty()
+                && !self.is_new(&p.metadata.creationTimestamp)
+                && self.group_policies_of(*p).any(|of| of.row == policy)
+        });
+        pods.map(|p| p.row)
+    }
+
+    /// Events by which EC2 refuses interfaces for pods of a policy that wait, because they would have too many groups
+    /// (`SecurityGroupsPerInterfaceLimitExceeded`; `exceeded limit 5 on the number of interface security group
+    /// memberships`).
+    pub fn group_limit_events(&self, policy: Row) -> Known<Vec<Rec<'_, Event>>> {
+        let tables = &self.snapshot.tables;
+        let waiting: Vec<_> = self.waiting_for_groups(policy).map(|row| tables.pods.at(row.index)).collect();
+        let of_them = |e: &Event| {
+            let object = &e.involvedObject;
+            object.kind == "Pod"
+                && waiting.iter().any(|p| p.metadata.name == object.name && p.metadata.namespace == object.namespace)
+        };
+        let refused = |text: &str| {
+            text.contains("SecurityGroupsPerInterfaceLimitExceeded")
+                || text.contains("interface security group memberships")
+        };
+        Ok(self.snapshot.table::<Event>()?.iter().filter(|e| of_them(e.value) && refused(&e.message)).collect())
+    }
+
     /// Node types without branch interfaces while pods wait for them.
     pub fn trunk_gaps(&self) -> Known<Vec<Arc<TrunkGap>>> {
         let Some(cni) = self.cni()? else { return Ok(Vec::new()) };
@@ -65,7 +97,7 @@ impl Cluster {
             return Ok(Vec::new());
         }
         // Where other nodes have branch interfaces and all are in use, that is the fault.
-        if self.branch_demand()?.iter().any(|d| !d.trunked.is_empty() && d.used >= d.capacity) {
+        if self.branch_demand()?.iter().any(|d| !d.full.is_empty()) {
             return Ok(Vec::new());
         }
         let tables = &self.snapshot.tables;
@@ -113,21 +145,40 @@ impl Cluster {
         let tables = &self.snapshot.tables;
         let branches = |n: &Node| n.status.allocatable.get(BRANCHES).and_then(|n| n.as_int()).unwrap_or(0);
         let trunked: Vec<_> = tables.nodes.iter().filter(|n| branches(n.value) > 0).collect();
-        let used = tables
-            .pods
+        let mut taken: BTreeMap<&Str, i64> = BTreeMap::new();
+        for pod in tables.pods.iter().filter(|p| !matches!(p.status.phase.as_str(), "Succeeded" | "Failed")) {
+            *taken.entry(&pod.value.spec.nodeName).or_default() += asks(pod.value);
+        }
+        let used = |n: &Node| taken.get(&n.metadata.name).copied().unwrap_or(0);
+        // A pod waits for nodes that it may be bound to; what it lacks on others is no matter of branch interfaces.
+        let mut full = BTreeSet::new();
+        for row in &occupancy.no_branch {
+            let pod = tables.pods.at(row.index).value;
+            let fitting: Vec<_> = trunked.iter().filter(|n| may_run_on(&pod.spec, n.value)).collect();
+            if fitting.iter().all(|n| used(n.value) >= branches(n.value)) {
+                full.extend(fitting.iter().map(|n| n.row));
+            }
+        }
+        let sizes: BTreeSet<String> = full
             .iter()
-            .filter(|p| !p.spec.nodeName.is_empty() && !matches!(p.status.phase.as_str(), "Succeeded" | "Failed"))
-            .map(|p| asks(p.value))
-            .sum();
+            .map(|row| tables.nodes.at(row.index).value)
+            .map(|n| {
+                let kind = n.metadata.labels.get("node.kubernetes.io/instance-type").map_or("this node", Str::as_str);
+                format!("{} of {kind}", branches(n))
+            })
+            .collect();
         Ok(vec![Arc::new(BranchDemand {
             daemonSet: Link::new(cni.daemon_set.row),
             waiting: occupancy.no_branch.iter().take(50).map(|row| Link::new(*row)).collect(),
             policies: self.policies(),
             enabled: cni.pod_eni(),
-            nodegroup: trunked.first().and_then(|n| self.worker_of_node(&n.metadata.name)).and_then(|w| w.nodegroup),
-            capacity: trunked.iter().map(|n| branches(n.value)).sum(),
-            trunked: trunked.iter().map(|n| Link::new(n.row)).collect(),
-            used,
+            nodegroup: full
+                .first()
+                .and_then(|row| self.worker_of_node(&tables.nodes.at(row.index).metadata.name))
+                .and_then(|w| w.nodegroup),
+            capacity: full.iter().map(|row| branches(tables.nodes.at(row.index).value)).sum(),
+            sizes: Str::from(sizes.into_iter().collect::<Vec<_>>().join(", ")),
+            full: full.iter().map(|row| Link::new(*row)).collect(),
         })])
     }
 }

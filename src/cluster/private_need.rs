@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use super::Cluster;
+use super::cni_identity::credentials;
 use super::node_exit::NodeExit;
+use super::version::Version;
 use crate::shape::ec2::VpcEndpoint;
 use crate::shape::eks::PodIdentityAssociation;
-use crate::shape::k8s::{Container, Deployment, Pod, ServiceAccount};
+use crate::shape::k8s::{Container, DaemonSet, Deployment, Pod, ServiceAccount};
 use crate::shape::{Link, Str, derived};
 use crate::snapshot::{Known, Rec};
 
@@ -25,6 +27,9 @@ derived! {
         pods: Vec<Link<Pod>>,
         /// Whether some of the pods are of kube-system.
         system: bool,
+        /// Whose pods cannot do their work for want of it now: `aws-node`, `coredns`, `controller` (the AWS Load Balancer
+        /// Controller), else `others`.
+        sufferer: Str,
     }
 }
 
@@ -38,6 +43,28 @@ const PUBLIC: [&str; 8] = [
     "registry.k8s.io",
     "public.ecr.aws",
     "mcr.microsoft.com",
+];
+
+/// Neither aws-node nor CoreDNS nor the load balancer controller.
+const OTHERS: &str = "others";
+
+/// Regions in which `AWS_STS_REGIONAL_ENDPOINTS=legacy` means `sts.amazonaws.com`.
+const GLOBAL_STS: [&str; 15] = [
+    "ap-northeast-1",
+    "ap-south-1",
+    "ap-southeast-1",
+    "ap-southeast-2",
+    "ca-central-1",
+    "eu-central-1",
+    "eu-north-1",
+    "eu-west-1",
+    "eu-west-2",
+    "eu-west-3",
+    "sa-east-1",
+    "us-east-1",
+    "us-east-2",
+    "us-west-1",
+    "us-west-2",
 ];
 
 /// The registry of an image; what names none comes from Docker Hub.
@@ -80,12 +107,17 @@ impl Cluster {
             association: None,
             pods: Vec::new(),
             system: false,
+            sufferer: Str::const_new(OTHERS),
         };
-        if let Some(association) = tables.pod_identity_associations.iter().find(|a| !a.serviceAccount.is_empty())
-            && lacks("eks-auth")?
-        {
+        let associations = || tables.pod_identity_associations.iter().filter(|a| !a.serviceAccount.is_empty());
+        if associations().next().is_some() && lacks("eks-auth")? {
+            let pods = self.failing_cni_pods("podIdentity");
+            let own = associations()
+                .find(|a| !pods.is_empty() && a.namespace == "kube-system" && a.serviceAccount == self.cni_account());
             needs.push(PrivateNeed {
-                association: Some(Link::new(association.row)),
+                association: own.or_else(|| associations().next()).map(|a| Link::new(a.row)),
+                sufferer: Str::const_new(if own.is_some() { "aws-node" } else { OTHERS }),
+                pods: if own.is_some() { pods } else { Vec::new() },
                 ..need("endpoint", "eks-auth", "Pod Identity".to_owned())
             });
         }
@@ -129,7 +161,13 @@ impl Cluster {
                 && note("eks.amazonaws.com/sts-regional-endpoints") == "false"
             {
                 let who = format!("{}/{}", account.metadata.namespace, account.metadata.name);
-                needs.push(PrivateNeed { account: Some(Link::new(account.row)), ..need("global-sts", "sts", who) });
+                let (sufferer, pods) = self.suffers_from_global_sts(account)?;
+                needs.push(PrivateNeed {
+                    account: Some(Link::new(account.row)),
+                    pods,
+                    sufferer: Str::const_new(sufferer),
+                    ..need("global-sts", "sts", who)
+                });
             }
         }
         let mut images: Vec<(&str, &str, Vec<Link<Pod>>)> = Vec::new();
@@ -149,9 +187,81 @@ impl Cluster {
         images.sort_by_key(|(image, ..)| *image);
         needs.extend(images.into_iter().map(|(image, from, pods)| {
             let system = pods.iter().any(|p| tables.pods.at(p.row.index).metadata.namespace == "kube-system");
-            PrivateNeed { pods, system, ..need("image", from, image.to_owned()) }
+            let sufferer = Str::const_new(self.waits_for_image(&pods));
+            PrivateNeed { pods, system, sufferer, ..need("image", from, image.to_owned()) }
         }));
         Ok(needs.into_iter().map(Arc::new).collect())
+    }
+
+    /// The service account of aws-node.
+    fn cni_account(&self) -> &str {
+        let set = self.snapshot.tables.daemon_sets.get("kube-system/aws-node");
+        let name = set.map_or("", |s: Rec<'_, DaemonSet>| s.value.spec.template.spec.serviceAccountName.as_str());
+        if name.is_empty() { "aws-node" } else { name }
+    }
+
+    /// Pods of aws-node that are not ready and have their credentials in this way.
+    fn failing_cni_pods(&self, kind: &str) -> Vec<Link<Pod>> {
+        let mut pods = self.vpc_cni().ok().flatten().map(|c| c.unready.clone()).unwrap_or_default();
+        pods.retain(|p| credentials(self.snapshot.tables.pods.at(p.row.index).value).0 == kind);
+        pods
+    }
+
+    /// Who cannot do its work because its service account sends it to STS's global endpoint: only version 1 of the AWS SDK
+    /// for Go heeds that, and only in Regions that are older than the Regions' own endpoints
+    /// (<https://docs.aws.amazon.com/sdkref/latest/guide/feature-sts-regionalized-endpoints.html>).
+    fn suffers_from_global_sts(&self, account: Rec<'_, ServiceAccount>) -> Known<(&'static str, Vec<Link<Pod>>)> {
+        let region = self.region_name();
+        // Without an endpoint of the Region's STS that is what is lacking.
+        if !GLOBAL_STS.contains(&region.as_str()) || self.endpoints_of("sts")?.is_empty() {
+            return Ok((OTHERS, Vec::new()));
+        }
+        let tables = &self.snapshot.tables;
+        let (namespace, name) = (&account.value.metadata.namespace, &account.value.metadata.name);
+        let global = |pods: Vec<Link<Pod>>| -> Vec<Link<Pod>> {
+            let told = |p: &Link<Pod>| {
+                let containers = &tables.pods.at(p.row.index).value.spec.containers;
+                containers
+                    .iter()
+                    .flat_map(|c| &c.env)
+                    .any(|e| e.name == "AWS_STS_REGIONAL_ENDPOINTS" && e.value == "legacy")
+            };
+            pods.into_iter().filter(told).collect()
+        };
+        if namespace == "kube-system" && *name == self.cni_account() {
+            let old = self.cni()?.and_then(|c| c.version).is_some_and(|v| v < Version(1, 19, 4));
+            let pods = global(self.failing_cni_pods("irsa"));
+            return Ok(if old && !pods.is_empty() { ("aws-node", pods) } else { (OTHERS, Vec::new()) });
+        }
+        for controller in self.controllers().unwrap_or_default() {
+            let own = controller.namespace == *namespace && controller.serviceAccount == *name;
+            let old = controller.version_number().is_some_and(|v| v < Version(2, 9, 0));
+            if own && old && (controller.wanting || controller.ready < controller.replicas) {
+                let pods = global(controller.pods.clone());
+                if !pods.is_empty() {
+                    return Ok(("controller", pods));
+                }
+            }
+        }
+        Ok((OTHERS, Vec::new()))
+    }
+
+    /// Whose these pods are that wait for an image. A node without aws-node that is not ready has not joined yet.
+    fn waits_for_image(&self, pods: &[Link<Pod>]) -> &'static str {
+        let tables = &self.snapshot.tables;
+        let Some(first) = pods.first().map(|p| tables.pods.at(p.row.index)) else { return OTHERS };
+        let label = |key: &str| first.value.metadata.labels.get(key).map_or("", Str::as_str);
+        let joined = |p: &Link<Pod>| {
+            let node = &tables.pods.at(p.row.index).value.spec.nodeName;
+            self.worker_of_node(node).is_some_and(|w| w.ready)
+        };
+        match (first.metadata.namespace.as_str(), label("k8s-app")) {
+            ("kube-system", "aws-node") => return if pods.iter().all(joined) { "aws-node" } else { OTHERS },
+            ("kube-system", "kube-dns") => return "coredns",
+            _ => {}
+        }
+        let mut controllers = self.controllers().unwrap_or_default().iter();
+        if controllers.any(|c| c.pods.iter().any(|p| p.row == first.row)) { "controller" } else { OTHERS }
     }
 
     /// Whether a registry is ECR's in another Region, to which no endpoint of the VPC leads.

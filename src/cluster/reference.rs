@@ -97,15 +97,6 @@ impl Cluster {
             _ => groups.get(id).is_some(),
         };
         named.retain(|(kind, id, _)| !id.is_empty() && !used.contains(id) && !there(kind, id));
-        let waiting = |policy: Row| {
-            let pods = tables.pods.iter().filter(|p| {
-                p.status.phase == "Pending"
-                    && p.metadata.deletionTimestamp.is_empty()
-                    && !self.is_new(&p.metadata.creationTimestamp)
-                    && self.group_policies_of(*p).any(|of| of.row == policy)
-            });
-            pods.map(|p| Link::new(p.row)).collect()
-        };
         Ok(named
             .into_iter()
             .map(|(kind, id, owner)| {
@@ -117,7 +108,7 @@ impl Cluster {
                     profile: owner.profile.map(Link::new),
                     template: owner.template.map(Link::new),
                     policy: owner.policy.map(Link::new),
-                    waiting: owner.policy.map(waiting).unwrap_or_default(),
+                    waiting: owner.policy.into_iter().flat_map(|p| self.waiting_for_groups(p)).map(Link::new).collect(),
                 })
             })
             .collect())

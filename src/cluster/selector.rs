@@ -35,7 +35,7 @@ pub fn fits(requirement: &SelectorRequirement, labels: &BTreeMap<Str, Str>) -> b
 }
 
 /// Whether a pod bears a taint.
-pub fn tolerates(tolerations: &[Toleration], taint: &Taint) -> bool {
+fn tolerates(tolerations: &[Toleration], taint: &Taint) -> bool {
     tolerations.iter().any(|t| {
         (t.effect.is_empty() || t.effect == taint.effect)
             && match t.operator.as_str() {
@@ -50,6 +50,17 @@ pub fn is_lifecycle(taint: &Taint) -> bool {
     taint.key.starts_with("node.kubernetes.io/")
         || taint.key.starts_with("node.cloudprovider.kubernetes.io/")
         || taint.key.starts_with("karpenter.sh/")
+}
+
+/// Whether the scheduler may bind such a pod to a node, as far as labels and taints say.
+pub fn may_run_on(spec: &PodSpec, node: &Node) -> bool {
+    wants(spec, node) && hindering(spec, node).next().is_none()
+}
+
+/// The taints of a node that keep such a pod away.
+pub fn hindering<'a>(spec: &PodSpec, node: &'a Node) -> impl Iterator<Item = &'a Taint> {
+    let taints = node.spec.taints.iter().filter(|t| t.effect != "PreferNoSchedule");
+    taints.filter(|t| !tolerates(&spec.tolerations, t))
 }
 
 /// Whether a node has what the pod's node selector and required affinity ask for.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Cluster;
 use super::addresses::minutes;
 use super::coredns::{memory_limit, stuck};
-use super::selector::{covers, is_lifecycle, taint_text, tolerates, wanted, wants};
+use super::selector::{covers, hindering, is_lifecycle, taint_text, wanted, wants};
 use crate::shape::k8s::{DaemonSet, Node, Pod, PodSpec, ServiceAccount};
 use crate::shape::{Link, Str, derived};
 use crate::snapshot::Known;
@@ -111,13 +111,7 @@ impl Cluster {
                 continue;
             }
             // The controller of daemon sets bears the taints that say how a node is.
-            let taints: BTreeSet<String> = node
-                .spec
-                .taints
-                .iter()
-                .filter(|t| t.effect != "PreferNoSchedule" && !is_lifecycle(t) && !tolerates(&spec.tolerations, t))
-                .map(taint_text)
-                .collect();
+            let taints: BTreeSet<String> = hindering(spec, node).filter(|t| !is_lifecycle(t)).map(taint_text).collect();
             let kept = if account_gone {
                 ("serviceAccount", account.to_string())
             } else if !covers(&spec.nodeSelector, &node.metadata.labels) {

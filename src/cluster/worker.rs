@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::Cluster;
+use super::occupancy::FARGATE_PROFILE;
 use crate::shape::ec2::{Instance, NetworkInterface, SecurityGroup, Subnet, tag};
 use crate::shape::eks::Nodegroup;
 use crate::shape::k8s::{EC2NodeClass, Node};
@@ -396,7 +397,7 @@ impl Cluster {
         let tables = &self.snapshot.tables;
         let mut found: BTreeMap<(Row, Vec<Row>), _> = BTreeMap::new();
         for pod in tables.pods.iter().filter(|p| p.spec.nodeName.is_empty() && p.status.phase == "Pending") {
-            let Some(label) = pod.metadata.labels.get("eks.amazonaws.com/fargate-profile") else { continue };
+            let Some(label) = pod.metadata.labels.get(FARGATE_PROFILE) else { continue };
             let groups: BTreeSet<&Str> =
                 self.group_policies_of(pod).flat_map(|p| &p.value.spec.securityGroups.groupIds).collect();
             if groups.is_empty() {

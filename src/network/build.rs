@@ -10,7 +10,7 @@ use super::model::*;
 use super::parse::{associated, kind, mapping, port, protocol, public_access, target};
 use crate::shape::Str;
 use crate::shape::ec2;
-use crate::snapshot::{Known, Missing, Object, Snapshot};
+use crate::snapshot::{self, Known, Missing, Object, Snapshot};
 
 impl Network {
     /// Reads the network out of a snapshot.
@@ -92,17 +92,15 @@ impl Network {
                     .filter(|a| associated(&a.Ipv6CidrBlockState.State))
                     .filter_map(|a| cidr(&a.Ipv6CidrBlock)),
             );
-            let zone = if subnet.AvailabilityZoneId.is_empty() {
-                &subnet.AvailabilityZone
-            } else {
-                &subnet.AvailabilityZoneId
-            };
+            let by_name = subnet.AvailabilityZoneId.is_empty();
+            let zone = if by_name { &subnet.AvailabilityZone } else { &subnet.AvailabilityZoneId };
             self.subnets.push(Subnet {
                 id: subnet.SubnetId.clone(),
                 row: Some(subnet.row),
                 vpc,
                 cidrs,
                 zone: zone.clone(),
+                transit_zone: transit_zone(&snapshot.tables.availability_zones, zone, by_name),
                 table: NONE,
                 acl: NONE,
                 public_access: public_access(subnet.BlockPublicAccessStates.as_ref()),
@@ -361,6 +359,7 @@ impl Network {
                 transit: a.TransitGatewayId.clone(),
                 state: a.State.clone(),
                 table: a.Association.as_ref().map(|t| (t.TransitGatewayRouteTableId.clone(), t.State.clone())),
+                foreign: a.TransitGatewayOwnerId != a.ResourceOwnerId,
             });
         }
         for t in tables.transit_gateway_routes.iter() {
@@ -508,6 +507,24 @@ impl Network {
 }
 
 /// Whether nobody recorded the read of `T`.
+/// The zone whose attachment to a transit gateway serves a zone, by name or id as that: a Local Zone has none of its own
+/// (<https://docs.aws.amazon.com/vpc/latest/tgw/tgw-vpc-attachments.html>).
+fn transit_zone(zones: &snapshot::Table<ec2::AvailabilityZone>, zone: &Str, by_name: bool) -> Str {
+    let key = |z: &ec2::AvailabilityZone| if by_name { z.ZoneName.clone() } else { z.ZoneId.clone() };
+    if let Some(found) = zones.iter().find(|z| key(z.value) == *zone) {
+        let parent = &found.ParentZoneName;
+        return match zones.get(parent) {
+            _ if parent.is_empty() => zone.clone(),
+            Some(parent) => key(parent.value),
+            None => Str::default(),
+        };
+    }
+    // `usw2-az1` and `us-west-2a` are Availability Zones, `usw2-lax1-az1` and `us-west-2-lax-1a` are not.
+    let numbered = zone.split('-').filter(|part| part.bytes().any(|b| b.is_ascii_digit())).count();
+    let of_region = if by_name { 1 } else { 2 };
+    if numbered > of_region { Str::default() } else { zone.clone() }
+}
+
 fn gone<T: Object>(snapshot: &Snapshot) -> Option<Missing> {
     let table: Known<_> = snapshot.table::<T>();
     table.err()

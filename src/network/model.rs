@@ -109,6 +109,9 @@ pub(super) struct Subnet {
     pub cidrs: Vec<Cidr>,
     /// The zone's id, which means the same in every account; its name where the id was not recorded.
     pub zone: Str,
+    /// The zone whose attachment takes its packets to a transit gateway: of a Local or Wavelength Zone the parent's,
+    /// empty when that was not recorded.
+    pub transit_zone: Str,
     pub table: u32,
     pub acl: u32,
     pub public_access: PublicAccess,
@@ -308,6 +311,8 @@ pub(super) struct Attachment {
     pub state: Str,
     /// Route table and state of the association.
     pub table: Option<(Str, Str)>,
+    /// Whether the gateway belongs to another account than what is attached, which does not see the association.
+    pub foreign: bool,
 }
 
 #[derive(Debug)]

@@ -27,8 +27,18 @@ impl<'n> Walk<'n> {
             return None;
         };
         self.attachment_state(near, packet)?;
-        // Only a subnet of the attachment in the sender's zone takes its packets.
-        let zone = net.subnets.get(at.subnet as usize).map(|s| s.zone.as_str());
+        // Only a subnet of the attachment in the sender's zone takes its packets, of a Local Zone one in the parent's
+        // (https://docs.aws.amazon.com/vpc/latest/tgw/tgw-vpc-attachments.html).
+        let sender = net.subnets.get(at.subnet as usize);
+        let zone = sender.map(|s| s.transit_zone.as_str());
+        if zone == Some("") {
+            self.lose(|_| {
+                let zone = sender.map_or("", |s| s.zone.as_str());
+                plain(near.id.as_str(), STEP, &format!("ec2:DescribeAvailabilityZones: the parent zone of {zone}"))
+                    .spot(near.row, "/SubnetIds")
+            });
+            return None;
+        }
         let entry = near.subnets.iter().copied().find(|&s| zone.is_some() && net.zone(s) == zone);
         match (entry, near.subnets.contains(&NONE)) {
             // The attachment's ACL sees the packet come in, in the sender's own subnet, too
@@ -146,6 +156,13 @@ impl<'n> Walk<'n> {
             self.lose(|_| absent(attachment.as_str(), STEP, net.missing.attachments.as_ref()));
             return None;
         };
+        if found.table.is_none() && found.foreign {
+            self.lose(|_| {
+                plain(attachment.as_str(), STEP, "its route table belongs to another account, which alone sees it")
+                    .spot(found.row, "/TransitGatewayOwnerId")
+            });
+            return None;
+        }
         let Some((table, _)) = found.table.as_ref().filter(|t| matches!(t.1.as_str(), "associated" | "")) else {
             self.stop(|_| {
                 plain(attachment.as_str(), STEP, "is associated with no route table")

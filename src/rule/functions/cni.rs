@@ -13,12 +13,19 @@ use crate::cluster::version::Version;
 use crate::cluster::vpc_cni::{CniKeptAway, VpcCni};
 use crate::rule::value::Value;
 use crate::shape::ec2::{NetworkInterface, Subnet};
-use crate::shape::k8s::{ENIConfig, Pod};
+use crate::shape::k8s::{ENIConfig, Pod, SecurityGroupPolicy};
 use crate::shape::{Described, Shape, Str};
 use crate::snapshot::{Known, Missing};
 
 pub(super) const DAEMON_SETS: &[&str] = &["k8s:daemonsets.apps"];
+const INTERFACES: &[&str] = &["ec2:DescribeNetworkInterfaces"];
+const MOST_GROUPS: &str = "The most security groups that any recorded interface has: the quota is at least that.";
 const NAME: &[(&str, Ty)] = &[("name", Ty::Str)];
+
+fn most_groups(cluster: &Cluster) -> Known<Value> {
+    let table = cluster.snapshot.table::<NetworkInterface>()?;
+    Ok(table.iter().map(|i| i.Groups.len()).max().unwrap_or(0).into())
+}
 
 fn no_cni() -> Missing {
     Missing { read: "k8s:daemonsets.apps".to_owned(), reason: "kube-system/aws-node is not among them".to_owned() }
@@ -183,6 +190,28 @@ pub(super) fn functions() -> Vec<Function> {
             },
         ),
         method::<VpcCni>(
+            "bareNodes",
+            &[],
+            Ty::List(&Ty::Object("Node")),
+            &["k8s:nodes", "ec2:DescribeNetworkInterfaces"],
+            "Nodes whose interfaces carry neither secondary IPv4 addresses nor prefixes, those just launched aside.",
+            |c, _, _| Ok(c.bare_nodes()?.into()),
+        ),
+        method::<VpcCni>(
+            "starvingOnBareNodes",
+            &[],
+            Ty::List(&Ty::Object("Pod")),
+            &["k8s:nodes", "k8s:pods", "k8s:events", "ec2:DescribeNetworkInterfaces"],
+            "Pods on `bareNodes` that get no address.",
+            |c, _, _| {
+                let occupancy = c.occupancy()?;
+                let nodes = c.bare_nodes()?;
+                let starving = nodes.iter().filter_map(|n| occupancy.nodes.get(&n.metadata.name));
+                let rows = starving.flat_map(|p| &p.starving);
+                Ok(rows.map(|row| c.snapshot.tables.pods.at(row.index)).collect::<Vec<_>>().into())
+            },
+        ),
+        method::<VpcCni>(
             "teardownEvents",
             &[],
             Ty::List(&Ty::Object("Event")),
@@ -235,15 +264,29 @@ pub(super) fn functions() -> Vec<Function> {
                 Ok(probes.map(|p| p.timeoutSeconds.unwrap_or(1)).min().unwrap_or(0).into())
             },
         ),
-        method::<ENIConfig>(
-            "mostGroups",
+        method::<ENIConfig>("mostGroups", &[], Ty::Int, INTERFACES, MOST_GROUPS, |c, _, _| most_groups(c)),
+        method::<SecurityGroupPolicy>("mostGroups", &[], Ty::Int, INTERFACES, MOST_GROUPS, |c, _, _| most_groups(c)),
+        method::<SecurityGroupPolicy>(
+            "waiting",
             &[],
-            Ty::Int,
-            &["ec2:DescribeNetworkInterfaces"],
-            "The most security groups that any recorded interface has: the quota is at least that.",
-            |c, _, _| {
-                let table = c.snapshot.table::<NetworkInterface>()?;
-                Ok(table.iter().map(|i| i.Groups.len()).max().unwrap_or(0).into())
+            Ty::List(&Ty::Object("Pod")),
+            &["k8s:pods"],
+            "Pods that it selects and that do not start.",
+            |c, this, _| {
+                let pods = &c.snapshot.tables.pods;
+                let waiting = this.rec().into_iter().flat_map(|policy| c.waiting_for_groups(policy.row));
+                Ok(waiting.map(|p| pods.at(p.index)).collect::<Vec<_>>().into())
+            },
+        ),
+        method::<SecurityGroupPolicy>(
+            "refusals",
+            &[],
+            Ty::List(&Ty::Object("Event")),
+            &["k8s:pods", "k8s:events"],
+            "Events by which EC2 refuses interfaces for pods that it selects, because of the number of their groups.",
+            |c, this, _| match this.rec() {
+                Some(policy) => Ok(c.group_limit_events(policy.row)?.into()),
+                None => Ok(Value::List(Vec::new())),
             },
         ),
         method::<CniIdentity>(

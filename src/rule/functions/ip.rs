@@ -439,7 +439,7 @@ pub(super) fn subjects() -> Vec<Subject> {
         },
         Subject {
             schema: BranchDemand::described,
-            reads: &["k8s:daemonsets.apps", "k8s:pods"],
+            reads: &["k8s:daemonsets.apps", "k8s:pods", "k8s:nodes"],
             list: |c| Ok(listed(&c.branch_demand()?)),
         },
     ]

@@ -777,7 +777,19 @@ pub(super) fn subjects() -> Vec<Subject> {
             &["ec2:DescribeSecurityGroups", "ec2:DescribeSubnets", "ec2:DescribeNetworkInterfaces"]
         ),
         subject!(NodeGap, node_gaps, &["ec2:DescribeSecurityGroups", "ec2:DescribeNetworkInterfaces"]),
-        subject!(PrivateNeed, private_needs, &["ec2:DescribeVpcEndpoints", "ec2:DescribeRouteTables"]),
+        subject!(
+            PrivateNeed,
+            private_needs,
+            &[
+                "ec2:DescribeVpcEndpoints",
+                "ec2:DescribeRouteTables",
+                "eks:ListPodIdentityAssociations",
+                "k8s:pods",
+                "k8s:daemonsets.apps",
+                "k8s:deployments.apps",
+                "k8s:serviceaccounts",
+            ]
+        ),
         subject!(StrayNodes, stray_nodes, &["ec2:DescribeInstances"]),
         subject!(UntaggedNodes, untagged_nodes, &["ec2:DescribeLaunchTemplateVersions", "ec2:DescribeInstances"]),
         subject!(NodePeering, node_peerings, &["ec2:DescribeVpcPeeringConnections", "ec2:DescribeRouteTables"]),
@@ -786,6 +798,8 @@ pub(super) fn subjects() -> Vec<Subject> {
             transit_drops,
             &[
                 "ec2:DescribeRouteTables",
+                "ec2:DescribeAvailabilityZones",
+                "ec2:DescribeInstances",
                 "ec2:DescribeTransitGateways",
                 "ec2:DescribeTransitGatewayVpcAttachments",
                 "ec2:DescribeTransitGatewayAttachments",
