@@ -347,14 +347,15 @@ impl Cluster {
 
     /// Whether the role's machines register under their private DNS names, as images for EKS do unless user data says
     /// otherwise (`InstanceIdNodeName` of nodeadm, `--hostname-override`). A node that is ready shows that its user has
-    /// its name, whatever that is.
+    /// its name, whatever that is, and one that is named by its instance that others are, too.
     fn joins_by_dns_name(&self, user: &Users) -> bool {
         let tables = &self.snapshot.tables;
-        let ready = |n: &Link<Node>| {
-            let conditions = &tables.nodes.at(n.row.index).value.status.conditions;
-            conditions.iter().any(|c| c.r#type == "Ready" && c.status == "True")
+        let shows = |n: &Link<Node>| {
+            let node = tables.nodes.at(n.row.index).value;
+            let ready = node.status.conditions.iter().any(|c| c.r#type == "Ready" && c.status == "True");
+            ready || node.metadata.name.starts_with("i-")
         };
-        if user.nodes.iter().any(ready) {
+        if user.nodes.iter().any(shows) {
             return false;
         }
         let templates = user.nodegroups.iter().filter_map(|g| {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Cluster;
+use super::worker::Worker;
 use crate::shape::Str;
 use crate::shape::k8s::EC2NodeClass;
 
@@ -122,19 +123,30 @@ impl Cluster {
         chosen.chain(class.status.amis.iter().map(|a| &a.id)).collect()
     }
 
-    /// Whether a node has joined that Karpenter launched from the class as it is now: with its user data and from one of
-    /// its images.
-    pub fn class_has_joined(&self, class: &EC2NodeClass) -> bool {
-        let tables = &self.snapshot.tables;
-        let images = self.class_images(class);
+    /// The nodes that Karpenter launched from the class, and whether it was as it is now; nothing where the hashes that
+    /// Karpenter writes down do not tell. The choice of images is not in them.
+    fn class_nodes<'a>(&'a self, class: &'a EC2NodeClass) -> impl Iterator<Item = (&'a Worker, Option<bool>)> {
         let hash = |annotations: &BTreeMap<Str, Str>| annotations.get("karpenter.k8s.aws/ec2nodeclass-hash").cloned();
         let wanted = hash(&class.metadata.annotations);
-        self.workers().unwrap_or_default().iter().any(|worker| {
-            let Some(node) = worker.node.map(|n| tables.nodes.at(n.row.index)) else { return false };
-            let instance = worker.instance.map(|i| tables.instances.at(i.row.index));
-            node.metadata.labels.get("karpenter.k8s.aws/ec2nodeclass") == Some(&class.metadata.name)
-                && wanted.as_ref().zip(hash(&node.metadata.annotations)).is_none_or(|(now, then)| *now == then)
-                && (images.is_empty() || instance.is_none_or(|i| images.contains(&&i.value.ImageId)))
+        self.workers().unwrap_or_default().iter().filter_map(move |worker| {
+            let node = self.snapshot.tables.nodes.at(worker.node?.row.index);
+            let same = wanted.as_ref().zip(hash(&node.metadata.annotations)).map(|(now, then)| *now == then);
+            let label = node.metadata.labels.get("karpenter.k8s.aws/ec2nodeclass");
+            (label == Some(&class.metadata.name)).then_some((&**worker, same))
+        })
+    }
+
+    fn image_of(&self, worker: &Worker) -> Option<&Str> {
+        worker.instance.map(|i| &self.snapshot.tables.instances.at(i.row.index).value.ImageId)
+    }
+
+    /// Whether a node has joined that was launched from the class as it is now; where no hash tells, from one of its
+    /// images.
+    pub fn class_has_joined(&self, class: &EC2NodeClass) -> bool {
+        let images = self.class_images(class);
+        self.class_nodes(class).any(|(worker, same)| {
+            let image = || images.is_empty() || self.image_of(worker).is_none_or(|i| images.contains(&i));
+            same.unwrap_or_else(image)
         })
     }
 
@@ -153,7 +165,8 @@ impl Cluster {
         outside || (named && !joined)
     }
 
-    /// What is wrong between the user data of a node class, Karpenter's or its own, and its images; empty when nothing.
+    /// What is wrong between the user data of a node class, Karpenter's or its own, and its images; empty when nothing. An
+    /// image from which nodes of the class have joined is not in question.
     pub fn class_mismatch(&self, class: &EC2NodeClass) -> String {
         if class.spec.amiSelectorTerms.iter().any(|t| !t.alias.is_empty()) {
             return String::new();
@@ -165,7 +178,13 @@ impl Cluster {
             None => return String::new(),
         };
         let systems = self.image_systems();
-        let found = self.class_images(class).into_iter().find_map(|id| {
+        let joined: Vec<&Str> = self
+            .class_nodes(class)
+            .filter(|(_, same)| *same != Some(false))
+            .filter_map(|(w, _)| self.image_of(w))
+            .collect();
+        let left = self.class_images(class).into_iter().filter(|id| !joined.contains(id));
+        let found = left.into_iter().find_map(|id| {
             let system = *systems.get(id)?;
             let foreign = if own { is_foreign(style, &text, system) } else { style != system.style() };
             foreign.then(|| format!("{style} for image {id}, which is {}", system.name()))

@@ -170,7 +170,12 @@ impl Cluster {
                 nodegroup: group.nodegroup,
                 template: Some(group.template),
                 nodeClass: None,
-                instances: group.instances.clone(),
+                instances: group
+                    .instances
+                    .iter()
+                    .copied()
+                    .filter(|i| outside.iter().any(|w| w.instance == Some(*i)))
+                    .collect(),
                 later: group.later,
             });
         }

@@ -373,7 +373,7 @@ pub(super) fn functions() -> Vec<Function> {
             &[],
             Ty::Bool,
             &["k8s:nodes"],
-            "Whether a node has joined that was launched from the class as it is now.",
+            "Whether a node has joined that was launched from the class as it is now, by its hash or else its images.",
             |c, this, _| {
                 c.snapshot.table::<crate::shape::k8s::Node>()?;
                 Ok(c.class_has_joined(this.value).into())
