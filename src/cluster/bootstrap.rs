@@ -268,10 +268,8 @@ impl Cluster {
             is_foreign(said.style, text.as_deref()?, known)
                 .then(|| ("image", format!("it joins by {}, and the image is {}", said.style, known.name())))
         };
-        let (fault, found) = if let Some(foreign) = Some(custom).filter(|c| *c).and_then(|_| foreign()) {
-            foreign
-        } else if custom {
-            self.bootstrap_fault(&said)
+        let (fault, found) = if custom {
+            foreign().unwrap_or_else(|| self.bootstrap_fault(&said))
         } else {
             let family = nodegroup.map(|n| n.value.amiType.as_str()).unwrap_or_default();
             merge_fault(family, text.as_deref().unwrap_or_default())

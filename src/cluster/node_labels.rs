@@ -20,6 +20,10 @@ derived! {
         labels: Str,
         /// Why the first is refused.
         why: Str,
+        /// The keys, as a list in JSON.
+        keys: Str,
+        /// The labels with blanks between, as kubectl sets them on nodes; empty when no label may be so.
+        settable: Str,
         nodegroup: Option<Link<Nodegroup>>,
         template: Option<Link<LaunchTemplateVersion>>,
         nodeClass: Option<Link<EC2NodeClass>>,
@@ -43,6 +47,8 @@ const ALLOWED: &[&str] = &[
     "topology.kubernetes.io/region",
     "topology.kubernetes.io/zone",
 ];
+const RESERVED: &str =
+    "reserved: of kubernetes.io and k8s.io it takes only node.kubernetes.io and kubelet.kubernetes.io";
 const ALLOWED_NAMESPACES: &[&str] = &["kubelet.kubernetes.io", "node.kubernetes.io"];
 
 /// Whether a text is a name or a value of a label: at most 63 letters, digits, `-`, `_` and `.`, the ends alphanumeric.
@@ -105,13 +111,29 @@ fn labels_of(text: &str) -> Vec<(String, String)> {
     found
 }
 
-/// The refused ones of some labels, in one text, and why the first is.
-fn refused<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -> Option<(Str, Str)> {
-    let found: Vec<_> = labels.filter_map(|(k, v)| Some((format!("{k}={v}"), refusal(k, v)?))).collect();
-    let why = found.first()?.1;
-    let mut names: Vec<&str> = found.iter().map(|(label, _)| label.as_str()).collect();
-    names.dedup();
-    Some((Str::from(names.join(", ")), Str::const_new(why)))
+/// The refused ones of some labels.
+struct Refused {
+    labels: Str,
+    why: Str,
+    keys: Str,
+    settable: Str,
+}
+
+fn refused<'a>(labels: impl Iterator<Item = (&'a str, &'a str)>) -> Option<Refused> {
+    let mut found: Vec<_> = labels.filter_map(|(k, v)| Some((k, v, refusal(k, v)?))).collect();
+    found.dedup();
+    let why = found.first()?.2;
+    let joined = |separator: &str, text: &dyn Fn(&str, &str) -> String| {
+        Str::from(found.iter().map(|(k, v, _)| text(k, v)).collect::<Vec<_>>().join(separator))
+    };
+    let pair = |k: &str, v: &str| format!("{k}={v}");
+    let reserved = found.iter().all(|(_, _, why)| *why == RESERVED);
+    Some(Refused {
+        labels: joined(", ", &pair),
+        why: Str::const_new(why),
+        keys: joined(",", &|k, _| format!("\"{k}\"")),
+        settable: if reserved { joined(" ", &pair) } else { Str::default() },
+    })
 }
 
 fn pairs(labels: &[(String, String)]) -> impl Iterator<Item = (&str, &str)> {
@@ -129,9 +151,8 @@ impl Cluster {
         let of_eks = |g: &Nodegroup| !matches!(g.amiType.as_str(), "" | "CUSTOM");
         for group in self.nodegroups().filter(|g| of_eks(g.value)) {
             let own = || workers.iter().filter(|w| w.nodegroup.is_some_and(|n| n.row == group.row));
-            let Some((labels, why)) = refused(group.labels.iter().map(|(k, v)| (k.as_str(), v.as_str()))) else {
-                continue;
-            };
+            let given = group.labels.iter().map(|(k, v)| (k.as_str(), v.as_str()));
+            let Some(Refused { labels, why, keys, settable }) = refused(given) else { continue };
             // EKS puts labels onto the nodes that are there when somebody changes them; later ones have to bring them.
             let changed = minutes(group.modifiedAt.as_str());
             let proved = own().filter(|w| w.joined).any(|w| {
@@ -149,6 +170,8 @@ impl Cluster {
                 owner: Str::from(format!("node group {}", group.nodegroupName)),
                 labels,
                 why,
+                keys,
+                settable,
                 nodegroup: Some(Link::new(group.row)),
                 template: None,
                 nodeClass: None,
@@ -159,7 +182,8 @@ impl Cluster {
         for group in self.bootstraps().unwrap_or_default().iter().filter(|b| !b.works) {
             let template = tables.launch_template_versions.at(group.template.row.index);
             let text = decode(&template.value.LaunchTemplateData.UserData).unwrap_or_default();
-            let Some((labels, why)) = refused(pairs(&labels_of(&text))) else { continue };
+            let said = labels_of(&text);
+            let Some(Refused { labels, why, keys, settable }) = refused(pairs(&said)) else { continue };
             all.push(RefusedLabels {
                 owner: Str::from(format!(
                     "user data of launch template {} ({})",
@@ -167,7 +191,9 @@ impl Cluster {
                 )),
                 labels,
                 why,
-                nodegroup: group.nodegroup,
+                keys,
+                settable,
+                nodegroup: None,
                 template: Some(group.template),
                 nodeClass: None,
                 instances: group
@@ -180,11 +206,14 @@ impl Cluster {
             });
         }
         for class in tables.ec2_node_classes.iter().filter(|c| !self.class_has_joined(c.value)) {
-            let Some((labels, why)) = refused(pairs(&labels_of(&class.spec.userData))) else { continue };
+            let said = labels_of(&class.spec.userData);
+            let Some(Refused { labels, why, keys, settable }) = refused(pairs(&said)) else { continue };
             all.push(RefusedLabels {
                 owner: Str::from(format!("user data of EC2NodeClass {}", class.metadata.name)),
                 labels,
                 why,
+                keys,
+                settable,
                 nodegroup: None,
                 template: None,
                 nodeClass: Some(Link::new(class.row)),
