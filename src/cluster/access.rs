@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::Cluster;
 use super::identity::role_name;
-use crate::shape::ec2::Instance;
+use super::user_data::decode;
+use crate::shape::ec2::{Instance, tag};
 use crate::shape::eks::{AccessEntry, AccessEntryNames, Nodegroup};
 use crate::shape::iam::Role;
 use crate::shape::k8s::{ConfigMap, EC2NodeClass, Node, NodeClass};
@@ -106,16 +107,20 @@ fn account_of(arn: &str) -> &str {
     arn.split(':').nth(4).unwrap_or_default()
 }
 
+/// The name of the user that a node has to be.
+const NODE_USER: &str = "system:node:{{EC2PrivateDNSName}}";
+
 /// What `mapRoles` does for a role of machines: the fault (`ok`) and the row's words (aws-iam-authenticator, `pkg/arn`,
 /// `pkg/mapper/configmap`).
-fn in_map(rows: &[MapRole], arn: &str, windows: bool) -> (&'static str, Str) {
+fn in_map(rows: &[MapRole], arn: &str, windows: bool, by_dns_name: bool) -> (&'static str, Str) {
     if let Some(row) = rows.iter().rev().find(|r| r.is_of(arn)) {
         let username = row.username.clone().unwrap_or_default();
         let groups = row.groups.clone().unwrap_or_default();
         if !row.in_group("system:nodes") {
             return ("groups", Str::from(groups.join(", ")));
         }
-        if !username.starts_with("system:node:") {
+        // A node may only write the object of its own name (`NodeRestriction`), and that is the private DNS name.
+        if !username.starts_with("system:node:") || (by_dns_name && username != NODE_USER) {
             return ("username", Str::from(username));
         }
         if windows && !row.in_group("eks:kube-proxy-windows") {
@@ -296,7 +301,7 @@ impl Cluster {
             Ok(AwsAuth::NotThere) => ("missing", Str::default(), None),
             Ok(AwsAuth::Malformed(row)) => ("malformed", Str::default(), Some(Link::new(*row))),
             Ok(AwsAuth::Rows(row, rows)) => {
-                let (fault, found) = in_map(rows, &user.arn, windows);
+                let (fault, found) = in_map(rows, &user.arn, windows, self.joins_by_dns_name(&user));
                 (fault, found, Some(Link::new(*row)))
             }
         };
@@ -338,6 +343,42 @@ impl Cluster {
             trusted: trust.as_ref().map(|t| t.holds).map_err(Missing::clone),
             trusts: trust.map(|t| t.found).unwrap_or_default(),
         }
+    }
+
+    /// Whether the role's machines register under their private DNS names, as images for EKS do unless user data says
+    /// otherwise (`InstanceIdNodeName` of nodeadm, `--hostname-override`). A node that is ready shows that its user has
+    /// its name, whatever that is, and one that is named by its instance that others are, too.
+    fn joins_by_dns_name(&self, user: &Users) -> bool {
+        let tables = &self.snapshot.tables;
+        let shows = |n: &Link<Node>| {
+            let node = tables.nodes.at(n.row.index).value;
+            let ready = node.status.conditions.iter().any(|c| c.r#type == "Ready" && c.status == "True");
+            ready || node.metadata.name.starts_with("i-")
+        };
+        if user.nodes.iter().any(shows) {
+            return false;
+        }
+        let templates = user.nodegroups.iter().filter_map(|g| {
+            let chosen = tables.nodegroups.at(g.row.index).value.launchTemplate.as_ref()?;
+            Some(self.launch_template(&chosen.id, &chosen.version))
+        });
+        let scaled = user.instances.iter().filter_map(|i| {
+            let name = tag(&tables.instances.at(i.row.index).value.Tags, "aws:autoscaling:groupName")?;
+            let group = tables.auto_scaling_groups.iter().find(|g| g.AutoScalingGroupName == name);
+            Some(group.and_then(|g| self.template_of_group(g)))
+        });
+        let of_class = |c: &Link<EC2NodeClass>| Some(tables.ec2_node_classes.at(c.row.index).spec.userData.to_string());
+        let mut texts = templates
+            .chain(scaled)
+            .map(|t| t.and_then(|t| decode(&t.value.LaunchTemplateData.UserData)))
+            .chain(user.node_classes.iter().map(of_class));
+        let otherwise = ["InstanceIdNodeName", "hostname-override", "HOSTNAME_OVERRIDE"];
+        // User data that nobody read may say anything, unless a machine runs that was not let in.
+        let outside = self.snapshot.has("k8s:nodes") && user.instances.len() > user.nodes.len();
+        let default_names = texts.all(|t| t.map_or(outside, |t| !otherwise.iter().any(|o| t.contains(o))));
+        let newer =
+            user.nodegroups.iter().any(|g| tables.nodegroups.at(g.row.index).value.amiType.starts_with("AL2027"));
+        default_names && !newer
     }
 
     /// Whether an access entry lets the role's nodes in.
@@ -447,10 +488,16 @@ mod tests {
             groups: Some(vec!["system:bootstrappers".to_owned(), "system:nodes".to_owned()]),
         };
         let role = "arn:aws:iam::111122223333:role/team/a/node";
-        assert_eq!(in_map(&[row("arn:aws:iam::111122223333:role/node")], role, false).0, "ok");
-        assert_eq!(in_map(&[row(role)], role, false).0, "path");
-        assert_eq!(in_map(&[row("arn:aws:iam::444455556666:role/node")], role, false).0, "account");
-        assert_eq!(in_map(&[row("arn:aws:iam::111122223333:instance-profile/node")], role, false).0, "profile");
-        assert_eq!(in_map(&[row("arn:aws:iam::111122223333:role/other")], role, false).0, "missing");
+        assert_eq!(in_map(&[row("arn:aws:iam::111122223333:role/node")], role, false, true).0, "ok");
+        assert_eq!(in_map(&[row(role)], role, false, true).0, "path");
+        assert_eq!(in_map(&[row("arn:aws:iam::444455556666:role/node")], role, false, true).0, "account");
+        assert_eq!(in_map(&[row("arn:aws:iam::111122223333:instance-profile/node")], role, false, true).0, "profile");
+        assert_eq!(in_map(&[row("arn:aws:iam::111122223333:role/other")], role, false, true).0, "missing");
+        let session = MapRole {
+            username: Some("system:node:{{SessionName}}".to_owned()),
+            ..row("arn:aws:iam::111122223333:role/node")
+        };
+        assert_eq!(in_map(&[session.clone()], role, false, true), ("username", "system:node:{{SessionName}}".into()));
+        assert_eq!(in_map(&[session], role, false, false).0, "ok");
     }
 }

@@ -1,10 +1,12 @@
 //! How machines are told to join: the user data of launch templates.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use super::Cluster;
 use super::addresses::minutes;
+use super::image::{System, is_foreign};
+use super::proxy;
 use super::user_data::decode;
 use super::worker::Worker;
 use crate::shape::ec2::{AutoScalingGroup, Instance, LaunchTemplateVersion, tag};
@@ -30,8 +32,8 @@ derived! {
         style: Str,
         /// What is wrong with it: `none`, `nothing` (nothing joins), `cluster` (another cluster's name), `endpoint`
         /// (another cluster's), `incomplete` (nodeadm without what it needs), `flag` (one that this Kubernetes no longer
-        /// knows), `family` (IPv4 in an IPv6 cluster), `lookup` (has to ask EKS for the endpoint), `format` (EKS cannot
-        /// merge it with its own).
+        /// knows), `image` (for another operating system than the image's), `family` (IPv4 in an IPv6 cluster), `lookup`
+        /// (has to ask EKS for the endpoint), `format` (EKS cannot merge it with its own).
         fault: Str,
         /// What it says.
         found: Str,
@@ -43,6 +45,8 @@ derived! {
         later: bool,
         /// What is wrong with the exceptions of the proxy that it sets for the kubelet; empty without a proxy.
         proxyLacks: Str,
+        /// The host name of the API server, when the kubelet takes that proxy to it.
+        proxyTakes: Str,
     }
 }
 
@@ -148,37 +152,6 @@ fn gone_flag(words: &[String], minor: u32) -> Option<String> {
     })
 }
 
-/// Whether the value of `no_proxy` comes from elsewhere (`$(aws ssm ...)`, `$EXCEPTIONS`); ranges of the VPC do not count.
-fn unread(after: &str) -> bool {
-    let value = after.lines().next().unwrap_or_default();
-    let known = ["cidr", "vpc", "range", "region"];
-    value.contains('`')
-        || value.split('$').skip(1).any(|name| {
-            let name = name.split(',').next().unwrap_or_default();
-            !known.iter().any(|k| name.contains(k))
-        })
-}
-
-/// What is wrong with the exceptions of a proxy: programs of the node that take the proxy to the instance's metadata get
-/// neither identity nor credentials. Bottlerocket makes this exception by itself.
-fn proxy_lacks(text: &str) -> &'static str {
-    let lines = || text.lines().map(str::trim).filter(|l| !l.starts_with('#'));
-    let low: String = lines().map(|l| l.to_ascii_lowercase() + "\n").collect();
-    // A variable of the script alone is gone when the kubelet starts; containerd asks no metadata.
-    let lasting = ["kubelet.service.d", "/etc/sysconfig/kubelet", "defaultenvironment"];
-    let has = |words: &[&str]| words.iter().any(|w| low.contains(w));
-    if has(&["settings.network", "settings.kubernetes"]) || !has(&lasting) || !has(&["https_proxy=", "http_proxy="]) {
-        ""
-    } else if !low.contains("no_proxy") {
-        "without NO_PROXY"
-    } else if has(&["169.254", "fd00:ec2:", "no_proxy=*", "no_proxy=\"*"]) || low.split("no_proxy").skip(1).any(unread)
-    {
-        ""
-    } else {
-        "without 169.254.169.254 (instance metadata) in NO_PROXY"
-    }
-}
-
 /// What EKS cannot merge with the user data that it adds: for Amazon Linux it takes MIME messages, for Bottlerocket
 /// TOML (<https://docs.aws.amazon.com/eks/latest/userguide/launch-templates.html>).
 fn merge_fault(family: &str, text: &str) -> (&'static str, String) {
@@ -199,6 +172,11 @@ fn merge_fault(family: &str, text: &str) -> (&'static str, String) {
     }
 }
 
+/// How user data makes machines join, in the words of `Bootstrap.style`.
+pub(super) fn style(text: &str) -> &'static str {
+    read(text).style
+}
+
 impl Cluster {
     /// Whether a machine runs an image that EKS chose for its managed nodegroup, whose kubelet nobody set up otherwise.
     pub(super) fn runs_image_of_eks(&self, worker: &Worker) -> bool {
@@ -208,7 +186,7 @@ impl Cluster {
 
     /// Whether user data of a node class makes machines of images of one's own join.
     pub fn user_data_joins(text: &str) -> bool {
-        read(text).style != "none"
+        style(text) != "none"
     }
 
     /// The groups of machines whose launch template was recorded.
@@ -222,6 +200,7 @@ impl Cluster {
                 members.entry(group).or_default().push(worker);
             }
         }
+        let systems = self.image_systems();
         let mut managed: BTreeSet<Str> = BTreeSet::new();
         let mut found = Vec::new();
         for nodegroup in self.nodegroups() {
@@ -235,7 +214,7 @@ impl Cluster {
             managed.extend(groups);
             let Some(chosen) = &nodegroup.value.launchTemplate else { continue };
             let Some(template) = self.launch_template(&chosen.id, &chosen.version) else { continue };
-            found.push(self.bootstrap(Some(nodegroup), None, template, workers));
+            found.push(self.bootstrap(Some(nodegroup), None, template, workers, &systems));
         }
         let name = self.name();
         let owned = format!("kubernetes.io/cluster/{name}");
@@ -253,8 +232,9 @@ impl Cluster {
                 continue;
             }
             let workers = members.get(group.AutoScalingGroupName.as_str()).cloned().unwrap_or_default();
-            found.push(self.bootstrap(None, Some(group), template, workers));
+            found.push(self.bootstrap(None, Some(group), template, workers, &systems));
         }
+        self.keep_what_works(&mut found);
         Ok(found.into_iter().map(Arc::new).collect())
     }
 
@@ -271,6 +251,7 @@ impl Cluster {
         group: Option<Rec<'_, AutoScalingGroup>>,
         template: Rec<'_, LaunchTemplateVersion>,
         workers: Vec<&Arc<Worker>>,
+        systems: &BTreeMap<Str, System>,
     ) -> Bootstrap {
         let data = &template.value.LaunchTemplateData;
         let custom = nodegroup.is_none_or(|n| n.value.amiType == "CUSTOM" || !data.ImageId.is_empty());
@@ -279,8 +260,16 @@ impl Cluster {
             Some(text) => read(text),
             None => Said { style: "unreadable", ..Said::default() },
         };
+        let foreign = || {
+            let launched = workers.iter().filter(|w| !w.joined).filter_map(|w| w.instance);
+            let launched = launched.map(|i| &self.snapshot.tables.instances.at(i.row.index).value.ImageId);
+            let image = if data.ImageId.starts_with("ami-") { Some(&data.ImageId) } else { launched.last() };
+            let known = image.and_then(|i| systems.get(i)).copied().or_else(|| System::of_name(&data.ImageId))?;
+            is_foreign(said.style, text.as_deref()?, known)
+                .then(|| ("image", format!("it joins by {}, and the image is {}", said.style, known.name())))
+        };
         let (fault, found) = if custom {
-            self.bootstrap_fault(&said)
+            foreign().unwrap_or_else(|| self.bootstrap_fault(&said))
         } else {
             let family = nodegroup.map(|n| n.value.amiType.as_str()).unwrap_or_default();
             merge_fault(family, text.as_deref().unwrap_or_default())
@@ -308,7 +297,37 @@ impl Cluster {
                 workers.iter().all(|w| w.joined)
             },
             works: self.joined_since(template.value, &workers),
-            proxyLacks: Str::const_new(text.as_deref().map_or("", proxy_lacks)),
+            proxyLacks: Str::const_new(text.as_deref().map_or("", proxy::lacks)),
+            proxyTakes: text
+                .as_deref()
+                .map(|text| (text, self.api_host()))
+                .filter(|(text, host)| proxy::takes(text, host))
+                .map(|(_, host)| host)
+                .unwrap_or_default(),
+        }
+    }
+
+    /// The host name of the API server.
+    fn api_host(&self) -> Str {
+        let endpoint = self.eks().map(|e| e.value.endpoint.clone()).unwrap_or_default();
+        Str::new(endpoint.trim_start_matches("https://").split([':', '/']).next().unwrap_or_default())
+    }
+
+    /// Machines that have joined from an image with user data of a style show that the image, one of somebody's own,
+    /// knows it.
+    fn keep_what_works(&self, found: &mut [Bootstrap]) {
+        let image = |i: &Link<Instance>| self.snapshot.tables.instances.at(i.row.index).value.ImageId.clone();
+        let shown: BTreeSet<(Str, Str)> = found
+            .iter()
+            .filter(|b| b.works && b.custom)
+            .flat_map(|b| b.instances.iter().map(move |i| (b.style.clone(), image(i))))
+            .collect();
+        for one in found.iter_mut().filter(|b| b.fault == "image") {
+            let mut images = one.instances.iter().map(image).chain([one.image.clone()]);
+            if images.any(|i| shown.contains(&(one.style.clone(), i))) {
+                one.fault = Str::const_new("none");
+                one.found = Str::default();
+            }
         }
     }
 
@@ -415,31 +434,5 @@ mod tests {
         let remote = "--kubelet-extra-args '--node-labels=a=b --container-runtime=remote'";
         assert_eq!(gone(remote, 27).as_deref(), Some("--container-runtime=remote"));
         assert_eq!(gone("--kubelet-extra-args '--max-pods=110'", 33), None);
-    }
-
-    #[test]
-    fn proxies_need_exceptions() {
-        let unit =
-            |lines: &str| format!("cat <<EOF > /etc/systemd/system/kubelet.service.d/proxy.conf\n{lines}\nEOF\n");
-        assert_eq!(proxy_lacks(&unit("Environment=\"HTTPS_PROXY=http://p:3128\"")), "without NO_PROXY");
-        assert!(
-            proxy_lacks(&unit("HTTPS_PROXY=http://p:3128\nNO_PROXY=localhost,.internal"))
-                .starts_with("without 169.254")
-        );
-        assert_eq!(proxy_lacks(&unit("HTTPS_PROXY=http://p:3128\nno_proxy=localhost,169.254.169.254")), "");
-        assert_eq!(
-            proxy_lacks("> /etc/systemd/system/containerd.service.d/proxy.conf\nHTTPS_PROXY=http://p:3128\n"),
-            ""
-        );
-        assert_eq!(proxy_lacks("export HTTPS_PROXY=http://p:3128\nyum install -y jq\n"), "");
-        assert_eq!(proxy_lacks("[settings.network]\nhttps-proxy = \"p:3128\"\n"), "");
-        assert_eq!(proxy_lacks("#!/bin/bash\n# HTTPS_PROXY=x\n"), "");
-        assert_eq!(
-            proxy_lacks(&unit("HTTPS_PROXY=http://p:3128\nNO_PROXY=$(aws ssm get-parameter --name no-proxy)")),
-            ""
-        );
-        assert_eq!(proxy_lacks(&unit("HTTPS_PROXY=http://p:3128\nNO_PROXY=${EXCEPTIONS}")), "");
-        assert_ne!(proxy_lacks(&unit("HTTPS_PROXY=http://p:3128\nNO_PROXY=$VPC_CIDR,localhost")), "");
-        assert_eq!(proxy_lacks("cat >> /etc/environment\nHTTPS_PROXY=http://p:3128\n"), "");
     }
 }

@@ -266,9 +266,11 @@ shapes! {
     /// Settings of the kubelet.
     KubeletConfiguration { maxPods: Option<i64>, podsPerCore: Option<i64>, clusterDNS: Vec<Str> }
     /// What the controller found.
-    NodeClassStatus { instanceProfile: Str, conditions: Vec<Condition>, subnets: Vec<NodeClassSubnet>, securityGroups: Vec<NodeClassSecurityGroup> }
+    NodeClassStatus { instanceProfile: Str, conditions: Vec<Condition>, subnets: Vec<NodeClassSubnet>, securityGroups: Vec<NodeClassSecurityGroup>, amis: Vec<NodeClassAmi> }
     /// A subnet that matched.
     NodeClassSubnet { id: Str, zone: Str, zoneID: Str }
+    /// An image that matched.
+    NodeClassAmi { id: Str, name: Str }
     /// A security group that matched.
     NodeClassSecurityGroup { id: Str, name: Str }
     /// Nodes that Karpenter may launch.

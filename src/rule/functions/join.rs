@@ -12,13 +12,15 @@ use crate::cluster::fargate_role::FargateRole;
 use crate::cluster::identity::role_name;
 use crate::cluster::node_exit::{NodeEndpoint, NodeExit, PublicAccessGap};
 use crate::cluster::node_groups::NodeGap;
+use crate::cluster::node_labels::RefusedLabels;
 use crate::cluster::node_path::BlockedPath;
 use crate::cluster::private_need::PrivateNeed;
 use crate::cluster::reference::MissingReference;
+use crate::cluster::spot_role::SpotRole;
 use crate::cluster::stray::{StrayNodes, UntaggedNodes};
 use crate::cluster::transit_drop::TransitDrop;
 use crate::cluster::volume_key::VolumeKey;
-use crate::cluster::webhook::SystemWebhook;
+use crate::cluster::webhook::{NodeWebhook, SystemWebhook};
 use crate::rule::value::Value;
 use crate::shape::ec2::{
     self, Activity, AutoScalingGroup, DhcpOptions, LaunchTemplateVersion, NatGateway, VpcAttribute, VpcEndpoint,
@@ -240,17 +242,7 @@ pub(super) fn functions() -> Vec<Function> {
             Ty::Bool,
             &[],
             "Whether a launch failed and is the last that the group tried.",
-            |c, this, _| {
-                let launch = |a: &Activity| a.Description.starts_with("Launching");
-                let failed = |a: &Activity| matches!(a.StatusCode.as_str(), "Failed" | "Cancelled");
-                let later = |a: &Activity| {
-                    let same = a.AutoScalingGroupName == this.AutoScalingGroupName && launch(a);
-                    let newer = (&a.StartTime, &a.ActivityId) > (&this.StartTime, &this.ActivityId);
-                    same && newer && (failed(a) || a.StatusCode == "Successful")
-                };
-                let last = || !c.snapshot.tables.activities.iter().any(|a| later(a.value));
-                Ok((failed(this.value) && launch(this.value) && last()).into())
-            },
+            |c, this, _| Ok(c.launch_failed(this.value).into()),
         ),
         method::<Activity>(
             "namesQuota",
@@ -272,12 +264,35 @@ pub(super) fn functions() -> Vec<Function> {
             |c, this, _| {
                 let mut groups = c.snapshot.tables.auto_scaling_groups.iter();
                 let group = groups.find(|g| g.AutoScalingGroupName == this.AutoScalingGroupName);
-                let wanting = |g: &AutoScalingGroup| {
-                    let leaves = |state: &str| state.starts_with("Terminat") || state.starts_with("Detach");
-                    let here = g.Instances.iter().filter(|i| !leaves(&i.LifecycleState)).count();
-                    g.DesiredCapacity.is_none_or(|wanted| (here as i64) < wanted)
-                };
+                let wanting = |g: &AutoScalingGroup| g.DesiredCapacity.is_none_or(|wanted| present(g) < wanted);
                 Ok(group.is_none_or(|g| wanting(g.value)).into())
+            },
+        ),
+        method::<AutoScalingGroup>(
+            "present",
+            &[],
+            Ty::Int,
+            &[],
+            "How many instances it has and keeps.",
+            |_, this, _| Ok(present(this.value).into()),
+        ),
+        method::<AutoScalingGroup>(
+            "isOfCluster",
+            &[],
+            Ty::Bool,
+            &["eks:DescribeNodegroup"],
+            "Whether its instances are nodes of the cluster: it belongs to a node group, or its tags say so.",
+            |c, this, _| {
+                let cluster = c.name();
+                let owned = format!("kubernetes.io/cluster/{cluster}");
+                let tagged = |key: &str| ec2::tag(&this.Tags, key);
+                let managed = c
+                    .nodegroups()
+                    .flat_map(|n| n.value.resources.iter())
+                    .flat_map(|r| r.autoScalingGroups.iter())
+                    .any(|g| g.name == this.AutoScalingGroupName);
+                let named = tagged("eks:cluster-name") == Some(cluster.as_str());
+                Ok((managed || named || tagged(&owned).is_some()).into())
             },
         ),
         method::<eks::Cluster>(
@@ -358,15 +373,27 @@ pub(super) fn functions() -> Vec<Function> {
             &[],
             Ty::Bool,
             &["k8s:nodes"],
-            "Whether a node of the class has joined.",
+            "Whether a node has joined that was launched from the class as it is now, by its hash or else its images.",
             |c, this, _| {
-                let name = &this.metadata.name;
-                let nodes = c.snapshot.table::<crate::shape::k8s::Node>()?;
-                Ok(nodes
-                    .iter()
-                    .any(|n| n.value.metadata.labels.get("karpenter.k8s.aws/ec2nodeclass") == Some(name))
-                    .into())
+                c.snapshot.table::<crate::shape::k8s::Node>()?;
+                Ok(c.class_has_joined(this.value).into())
             },
+        ),
+        method::<EC2NodeClass>(
+            "isWanting",
+            &[],
+            Ty::Bool,
+            NODES,
+            "Whether machines of it are missing: one has not joined, or a pool names it and it has no node.",
+            |c, this, _| Ok(c.class_is_wanting(this.value).into()),
+        ),
+        method::<EC2NodeClass>(
+            "mismatch",
+            &[],
+            STR,
+            NODES,
+            "User data for another operating system than that of its images, and which; empty when they fit.",
+            |c, this, _| Ok(c.class_mismatch(this.value).into()),
         ),
         method::<NodePool>(
             "classExists",
@@ -704,6 +731,12 @@ pub(super) fn functions() -> Vec<Function> {
     ]
 }
 
+/// How many instances an Auto Scaling group has and keeps.
+fn present(group: &AutoScalingGroup) -> i64 {
+    let leaves = |state: &str| state.starts_with("Terminat") || state.starts_with("Detach");
+    group.Instances.iter().filter(|i| !leaves(&i.LifecycleState)).count() as i64
+}
+
 /// The controller's container, when the deployment is Karpenter for AWS.
 fn karpenter(deployment: &Deployment) -> Option<&Container> {
     let mut containers = deployment.spec.template.spec.containers.iter();
@@ -816,6 +849,35 @@ pub(super) fn subjects() -> Vec<Subject> {
                 "k8s:daemonsets.apps",
                 "k8s:endpointslices.discovery.k8s.io",
             ]
+        ),
+        subject!(
+            NodeWebhook,
+            node_webhooks,
+            &[
+                "k8s:mutatingwebhookconfigurations.admissionregistration.k8s.io",
+                "k8s:validatingwebhookconfigurations.admissionregistration.k8s.io",
+                "k8s:endpointslices.discovery.k8s.io",
+                "k8s:namespaces",
+                "k8s:nodes",
+                "k8s:services",
+                "ec2:DescribeInstances",
+            ]
+        ),
+        subject!(
+            RefusedLabels,
+            refused_labels,
+            &[
+                "eks:DescribeNodegroup",
+                "ec2:DescribeLaunchTemplateVersions",
+                "ec2:DescribeInstances",
+                "k8s:nodes",
+                "k8s:ec2nodeclasses.karpenter.k8s.aws"
+            ]
+        ),
+        subject!(
+            SpotRole,
+            spot_roles,
+            &["k8s:events", "autoscaling:DescribeScalingActivities", "k8s:nodes", "k8s:nodepools.karpenter.sh"]
         ),
     ]
 }
