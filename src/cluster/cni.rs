@@ -121,6 +121,18 @@ impl Cluster {
         Ok(rows.filter(|row| self.waits_for_cni(nodes.at(row.index).value)).collect())
     }
 
+    /// The daemon set aws-node: as it works, or put aside although no other CNI is there to work in its place.
+    pub(super) fn aws_node(&self) -> Known<Option<Rec<'_, DaemonSet>>> {
+        if let Some(cni) = self.cni()? {
+            return Ok(Some(cni.daemon_set));
+        }
+        let sets = self.snapshot.whole::<DaemonSet>()?;
+        let other = |name: &str| name != "aws-node" && CNIS.iter().any(|cni| name.contains(cni));
+        let replaced = self.auto_mode() || sets.iter().any(|s| other(&s.metadata.name));
+        let elsewhere = self.workers()?.iter().any(|w| w.ready) && !self.pods_have_vpc_addresses();
+        Ok(sets.get("kube-system/aws-node").filter(|_| !replaced && !elsewhere))
+    }
+
     /// Whether pods have addresses, and all of them lie in the VPC.
     fn pods_have_vpc_addresses(&self) -> bool {
         let ranges: Vec<IpNet> = self.vpc_ranges().iter().filter_map(|r| r.parse().ok()).collect();

@@ -91,10 +91,10 @@ impl Cluster {
 
     /// Nodes on EC2 that wait for a CNI and that aws-node is kept away from, by what keeps it.
     pub fn cni_kept_away(&self) -> Known<Vec<Arc<CniKeptAway>>> {
-        let Some(cni) = self.cni()? else { return Ok(Vec::new()) };
+        let Some(daemon_set) = self.aws_node()? else { return Ok(Vec::new()) };
         let pods = self.snapshot.whole::<Pod>()?;
         let nodes = self.snapshot.whole::<Node>()?;
-        let spec = &cni.daemon_set.value.spec.template.spec;
+        let spec = &daemon_set.value.spec.template.spec;
         let runs_on: BTreeSet<&Str> = pods
             .iter()
             .filter(|p| p.value.metadata.ownerReferences.iter().any(|o| o.kind == "DaemonSet" && o.name == "aws-node"))
@@ -130,7 +130,7 @@ impl Cluster {
         let patch = serde_json::json!({"spec": {"template": {"spec": {"nodeSelector": unset}}}}).to_string();
         let told = |((by, hindrance), nodes): ((&'static str, String), Vec<Link<Node>>)| {
             Arc::new(CniKeptAway {
-                daemonSet: Link::new(cni.daemon_set.row),
+                daemonSet: Link::new(daemon_set.row),
                 nodes,
                 by: Str::const_new(by),
                 hindrance: hindrance.into(),
