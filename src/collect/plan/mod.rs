@@ -55,6 +55,8 @@ pub(super) struct Plan {
     /// Subnets of nodes and of ENIConfigs, whose reservations were not asked for yet.
     node_subnets: BTreeSet<String>,
     pod_subnets: BTreeSet<String>,
+    /// The route tables of transit gateways' attachments.
+    associated_tables: BTreeMap<Str, Str>,
     /// Whether pods take prefixes: in EKS Auto Mode, with the VPC CNI, from the subnets of ENIConfigs.
     auto_mode: bool,
     prefixes: bool,
@@ -238,6 +240,7 @@ impl Plan {
             "DescribeVpcs" => self.vpcs(&answer.list("Vpcs")),
             "DescribeRouteTables" => self.routes(&answer.list("RouteTables")),
             "DescribeTransitGatewayAttachments" => self.attachments(&answer.list("TransitGatewayAttachments")),
+            "SearchTransitGatewayRoutes" => self.way_back(&answer.list("Routes")),
             "DescribeTransitGatewayRouteTables" => self.transit_tables(&answer.list("TransitGatewayRouteTables")),
             "DescribeSecurityGroups" => self.security_groups(&answer.list("SecurityGroups")),
             "DescribeInstances" => {

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use super::Plan;
 use crate::collect::call::{Call, Service};
 use crate::shape::Str;
-use crate::shape::ec2::{RouteTable, SecurityGroup, TransitGatewayAttachment, TransitGatewayRouteTable, Vpc};
+use crate::shape::ec2::{
+    RouteTable, SecurityGroup, TransitGatewayAttachment, TransitGatewayRoute, TransitGatewayRouteTable, Vpc,
+};
 use crate::shape::elb::{LoadBalancer, TargetGroup};
 
 /// The most values that a filter of EC2 takes.
@@ -85,9 +87,23 @@ impl Plan {
 
     /// Packets of the VPC are routed by the tables that its attachments are associated with.
     pub(super) fn attachments(&mut self, attachments: &[TransitGatewayAttachment]) -> Vec<Call> {
-        let own = attachments.iter().filter(|a| a.ResourceId == self.vpc);
-        let tables: Vec<Str> =
-            own.filter_map(|a| a.Association.as_ref()).map(|a| a.TransitGatewayRouteTableId.clone()).collect();
+        let mut tables = Vec::new();
+        for attachment in attachments {
+            let Some(association) = &attachment.Association else { continue };
+            let table = association.TransitGatewayRouteTableId.clone();
+            if attachment.ResourceId == self.vpc {
+                tables.push(table.clone());
+            }
+            self.associated_tables.insert(attachment.TransitGatewayAttachmentId.clone(), table);
+        }
+        tables.iter().flat_map(|table| self.transit_routes(table)).collect()
+    }
+
+    /// What comes back takes the table of the attachment by which the default route goes out.
+    pub(super) fn way_back(&mut self, routes: &[TransitGatewayRoute]) -> Vec<Call> {
+        let out = routes.iter().filter(|r| r.DestinationCidrBlock.ends_with("/0"));
+        let attachments = out.flat_map(|r| &r.TransitGatewayAttachments).map(|a| &a.TransitGatewayAttachmentId);
+        let tables: Vec<Str> = attachments.filter_map(|id| self.associated_tables.get(id).cloned()).collect();
         tables.iter().flat_map(|table| self.transit_routes(table)).collect()
     }
 
