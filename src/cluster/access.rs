@@ -497,7 +497,10 @@ mod tests {
             username: Some("system:node:{{SessionName}}".to_owned()),
             ..row("arn:aws:iam::111122223333:role/node")
         };
-        assert_eq!(in_map(&[session.clone()], role, false, true), ("username", "system:node:{{SessionName}}".into()));
+        assert_eq!(
+            in_map(std::slice::from_ref(&session), role, false, true),
+            ("username", "system:node:{{SessionName}}".into())
+        );
         assert_eq!(in_map(&[session], role, false, false).0, "ok");
     }
 }
