@@ -29,7 +29,7 @@ impl Numbers {
 }
 
 /// The lowest number of an entry that denies.
-pub(super) fn first_denial(acl: &NetworkAcl, egress: bool) -> i64 {
+fn first_denial(acl: &NetworkAcl, egress: bool) -> i64 {
     let denials = acl.Entries.iter().filter(|e| e.Egress == Some(egress) && e.RuleAction == "deny");
     denials.filter_map(|e| e.RuleNumber).min().unwrap_or(LAST)
 }

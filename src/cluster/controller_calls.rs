@@ -140,12 +140,15 @@ impl Cluster {
     /// said so.
     pub fn webhook_complaints(&self, said: &str) -> Known<Vec<Rec<'_, Event>>> {
         let plans = self.plans()?;
-        let waiting = plans.iter().filter(|p| p.wanting && p.maker == "controller");
+        let waiting: Vec<_> = plans.iter().filter(|p| p.wanting && p.maker == "controller").collect();
+        if !waiting.is_empty() {
+            self.snapshot.table::<Event>()?;
+        }
         let about = |e: &Event| {
             let message = e.message.as_str();
             message.contains("failed calling webhook") && message.contains("elbv2.k8s.aws") && message.contains(said)
         };
-        Ok(waiting.flat_map(|p| self.plan_events(p)).filter(|e| about(e.value)).collect())
+        Ok(waiting.into_iter().flat_map(|p| self.plan_events(p)).filter(|e| about(e.value)).collect())
     }
 
     /// Whether the last event of one of its objects tells of something that stays until somebody changes it, and not of a

@@ -304,10 +304,10 @@ impl Cluster {
             gaps.extend(self.strict_gap(row, setting, Str::default(), |pod| !elsewhere.contains(&pod.spec.nodeName))?);
         }
         let denying = |c: &Rec<'_, NodeClass>| c.value.spec.networkPolicy == "DefaultDeny";
-        for class in self.snapshot.tables.node_classes.iter().filter(denying) {
-            if !self.auto_mode() || !self.policies_switched_on()? {
-                continue;
-            }
+        if !self.auto_mode() || !self.policies_switched_on()? {
+            return Ok(gaps);
+        }
+        for class in self.snapshot.whole::<NodeClass>()?.iter().filter(denying) {
             let name = &class.value.metadata.name;
             let of_class = |n: &Rec<'_, Node>| n.metadata.labels.get("eks.amazonaws.com/nodeclass") == Some(name);
             let here: BTreeSet<&Str> = nodes.iter().filter(of_class).map(|n| &n.value.metadata.name).collect();

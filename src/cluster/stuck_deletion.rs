@@ -33,7 +33,9 @@ const PATIENCE: i64 = 15;
 impl Cluster {
     /// Ingresses, services and target group bindings whose deletion waits for a controller that is not there.
     pub fn stuck_deletions(&self) -> Known<Vec<StuckDeletion>> {
-        let tables = &self.snapshot.tables;
+        let ingresses = self.snapshot.whole::<Ingress>()?;
+        let services = self.snapshot.whole::<Service>()?;
+        let bindings = self.snapshot.whole::<TargetGroupBinding>()?;
         let now = self.snapshot.manifest.recorded_at.as_deref().and_then(minutes);
         let stuck = |kind: &'static str, meta: &ObjectMeta| {
             let since = now? - minutes(&meta.deletionTimestamp)?;
@@ -50,15 +52,15 @@ impl Cluster {
             })
         };
         let mut found = Vec::new();
-        for ingress in tables.ingresses.iter() {
+        for ingress in ingresses.iter() {
             let ingresses = vec![Link::new(ingress.row)];
             found.extend(stuck("ingress", &ingress.metadata).map(|s| StuckDeletion { ingresses, ..s }));
         }
-        for service in tables.services.iter() {
+        for service in services.iter() {
             let services = vec![Link::new(service.row)];
             found.extend(stuck("service", &service.metadata).map(|s| StuckDeletion { services, ..s }));
         }
-        for binding in tables.target_group_bindings.iter() {
+        for binding in bindings.iter() {
             let bindings = vec![Link::new(binding.row)];
             found.extend(stuck("targetgroupbinding", &binding.metadata).map(|s| StuckDeletion { bindings, ..s }));
         }
